@@ -1,0 +1,102 @@
+/**
+ * What the pool's API and an image's manifest look like. Universal: pages and other capabilities may import it.
+ * @module
+ */
+import { z } from 'zod';
+
+const sha256Hex = z.string().regex(/^[0-9a-f]{64}$/, 'expected 64 lower-case hexadecimal digits (SHA-256)');
+
+/** `sha256:` and the SHA-256 of the manifest's bytes: what names an image and everything in it. */
+export const imageDigestSchema = z
+  .string()
+  .regex(/^sha256:[0-9a-f]{64}$/, 'expected "sha256:" and 64 lower-case hexadecimal digits');
+
+/** A DNS label: a VM's or an image's name. */
+export const labelSchema = z
+  .string()
+  .regex(
+    /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/,
+    'expected a DNS label: 1 to 63 of a-z, 0-9 and "-", not at an end',
+  );
+
+/** One file of an image, beside its manifest. */
+export const imageFileSchema = z.strictObject({
+  /** A plain file name; no folder, so that no image can reach outside its own. */
+  file: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/, 'expected a plain file name'),
+  sizeBytes: z.int().min(1).max(2 ** 36),
+  sha256: sha256Hex,
+});
+export type ImageFile = z.infer<typeof imageFileSchema>;
+
+/**
+ * `image.json`. An image is a directory (on a disk or on a web server) that holds this file and those that it names.
+ * Its digest is the SHA-256 of `image.json`, which holds the SHA-256 of everything else.
+ */
+export const imageManifestSchema = z.strictObject({
+  format: z.literal('orilla.image/1'),
+  name: labelSchema,
+  architecture: z.enum(['x86_64', 'aarch64']),
+  kernel: imageFileSchema,
+  /** Layers of the initial RAM file system, unpacked in this order (Linux, `initramfs buffer format`). */
+  initrd: z.array(imageFileSchema).min(1).max(16),
+  /** Appended to the kernel's command line. */
+  commandLine: z.string().max(1024).default(''),
+  http: z.strictObject({
+    port: z.int().min(1).max(65_535),
+    /** Answers with a status below 500 once the guest can serve. */
+    readyPath: z.string().startsWith('/').max(1024).default('/'),
+  }),
+  minimumMemoryBytes: z.int().min(1),
+  /** Where the content came from, for people: package → version. */
+  sources: z.record(z.string().max(128), z.string().max(128)).default({}),
+});
+export type ImageManifest = z.infer<typeof imageManifestSchema>;
+
+/** The resources that a VM gets [gateway G6]. */
+export const configurationSchema = z.strictObject({
+  cpus: z.int().min(1).max(256),
+  memoryBytes: z.int().min(2 ** 20),
+  /** A scratch disk, empty at each start; 0 for none. */
+  diskBytes: z.int().min(0).default(0),
+});
+export type Configuration = z.infer<typeof configurationSchema>;
+
+/** An image that this machine holds. */
+export const imageSchema = z.object({
+  digest: imageDigestSchema,
+  name: labelSchema,
+  architecture: z.string(),
+  sizeBytes: z.int(),
+  /** When it was stored, ms since 1970. */
+  storedAtMs: z.number(),
+});
+export type Image = z.infer<typeof imageSchema>;
+
+/** Where a VM is in its life; `vm.ts` in this folder holds the legal moves. */
+export const vmPhaseSchema = z.enum(['fetching', 'starting', 'ready', 'waiting', 'failed', 'stopping']);
+export type VmPhase = z.infer<typeof vmPhaseSchema>;
+
+export const vmSchema = z.object({
+  name: labelSchema,
+  /** For whom it runs: an origin's name. */
+  owner: z.string(),
+  phase: vmPhaseSchema,
+  /** Why it is where it is, when that is not plain: the last failure. */
+  reason: z.string().optional(),
+  imageRef: z.string(),
+  imageDigest: imageDigestSchema.optional(),
+  configuration: configurationSchema,
+  /** Where the guest's HTTP server answers, once the VM is ready. */
+  address: z.object({ host: z.string(), port: z.int() }).optional(),
+  createdAtMs: z.number(),
+  /** When the present phase began. */
+  sinceMs: z.number(),
+  /** How often it was started again after a crash. */
+  restarts: z.int(),
+  /** How long the latest start took, by phase. */
+  lastStart: z
+    .object({ fetchMs: z.number(), bootMs: z.number(), totalMs: z.number() })
+    .optional(),
+  accelerator: z.enum(['kvm', 'tcg']).optional(),
+});
+export type Vm = z.infer<typeof vmSchema>;
