@@ -25,7 +25,8 @@ export function parseDurationMs(text: string): number | undefined {
 
 function parseWithUnit(text: string, units: Readonly<Record<string, number>>): number | undefined {
   const match = /^\s*(\d{1,12}(?:\.\d{1,6})?)\s*([A-Za-z]+)\s*$/.exec(text);
-  const factor = match?.[2] === undefined ? undefined : units[match[2]];
+  // hasOwn: "1 constructor" is no size, though every object has one.
+  const factor = match?.[2] !== undefined && Object.hasOwn(units, match[2]) ? units[match[2]] : undefined;
   return factor === undefined ? undefined : Math.round(Number(match?.[1]) * factor);
 }
 

@@ -88,6 +88,8 @@ export const vmSchema = z.object({
   configuration: configurationSchema,
   /** Where the guest's HTTP server answers, once the VM is ready. */
   address: z.object({ host: z.string(), port: z.int() }).optional(),
+  /** The process that runs it, once the VM is ready. */
+  pid: z.int().optional(),
   createdAtMs: z.number(),
   /** When the present phase began. */
   sinceMs: z.number(),

@@ -1,0 +1,140 @@
+#!/usr/bin/env node
+/**
+ * The command `orilla`. One file a command, loaded when it is used.
+ * @module
+ */
+import { readFileSync } from 'node:fs';
+import { Command, CommanderError, Option } from 'commander';
+import { packagePath } from '../platform/process/index.ts';
+import { failWith } from './output.ts';
+
+const { version } = JSON.parse(readFileSync(packagePath('package.json'), 'utf8')) as { version: string };
+
+const dataOption = () =>
+  new Option('--data <folder>', 'where this Orilla keeps its data').env('ORILLA_DATA').default('./orilla-data');
+const jsonOption = () => new Option('--json', 'print JSON instead of a table');
+const portOffsetOption = () =>
+  new Option('--port-offset <n>', 'add this to every port, to run beside another Orilla')
+    .default(0)
+    .argParser((text) => {
+      const offset = Number(text);
+      if (Number.isInteger(offset) && offset >= 0 && offset <= 57_000) return offset;
+      throw new CommanderError(2, 'usage', `--port-offset: got "${text}", expected a whole number from 0 to 57000`);
+    });
+
+const program = new Command('orilla')
+  .description(
+    'Turns a Linux box at the edge of a network into the place where applications live next to the people who use them.',
+  )
+  .version(version, '-V, --version', 'print the version')
+  .helpOption('-h, --help', 'print help')
+  .showHelpAfterError('(add --help for what there is)')
+  .exitOverride()
+  .addHelpText(
+    'after',
+    `
+Examples:
+  orilla demo                              watch a server move to the edge
+  orilla up --config orilla.yaml           run what a configuration names
+  orilla vm ls                             the VMs of the Orilla that runs here
+  orilla image build web --content ./site --out ./image
+                                           make a VM image that serves a folder
+
+Exit status: 0 done, 1 failed, 2 wrong usage or configuration.`,
+  );
+
+program
+  .command('up')
+  .description('run what a configuration names, until SIGTERM or Ctrl-C')
+  .option('--config <file>', 'the configuration', 'orilla.yaml')
+  .addOption(dataOption())
+  .addOption(portOffsetOption())
+  .addHelpText(
+    'after',
+    `
+A smallest configuration:
+
+  gateway:
+    edgeDomain: edge.example            # VMs are reached as <vm>.edge.example
+    origins:
+      photos:
+        hosts: [photos.example]
+        upstream: http://192.0.2.7:9000
+        offload:
+          tokenFile: photos.token       # made on the first start; for the origin's provider
+
+Logs are JSON lines on standard output. SIGTERM drains and ends; a second one ends at once.`,
+  )
+  .action(async (options) => (await import('./up.ts')).up({ ...options, version }));
+
+program
+  .command('demo')
+  .description('start a gateway and a photo site, and show the site moving into a VM at the edge')
+  .option('--check', 'take the tour by itself, print each step with its figures, and exit 0 or 1')
+  .addOption(dataOption())
+  .addOption(portOffsetOption())
+  .action(async (options) => (await import('./demo.ts')).demo(options));
+
+const vm = program.command('vm').description('the VMs of the Orilla that runs on this data folder');
+vm.command('ls')
+  .description('list them')
+  .addOption(dataOption())
+  .addOption(jsonOption())
+  .action(async (options) => (await import('./vm.ts')).listVms(options));
+vm.command('stop')
+  .description('stop a VM and forget it; its origin serves again')
+  .argument('<name>', 'as `orilla vm ls` shows it')
+  .addOption(dataOption())
+  .action(async (name, options) => (await import('./vm.ts')).stopVm(name, options));
+vm.command('logs')
+  .description("print the end of a guest's console")
+  .argument('<name>', 'as `orilla vm ls` shows it')
+  .addOption(dataOption())
+  .action(async (name, options) => (await import('./vm.ts')).printVmLogs(name, options));
+
+const image = program.command('image').description('VM images');
+image
+  .command('build')
+  .description('make an image from Debian packages')
+  .argument('<recipe>', '"web": Debian kernel, busybox, and a folder of files served over HTTP')
+  .requiredOption('--out <folder>', 'where the image is written; put it on a web server, or import it')
+  .option('--name <name>', "the image's name: a DNS label", 'web')
+  .option('--content <folder>', 'what the guest serves')
+  .addOption(dataOption())
+  .addHelpText('after', '\nThe same packages and content give the same bytes, and so the same digest.')
+  .action(async (recipe, options) => (await import('./image.ts')).buildImage(recipe, options));
+image
+  .command('import')
+  .description('store an image on this machine')
+  .argument('<source>', 'a folder that holds image.json, or the http(s) URL of one')
+  .option('--digest <sha256:…>', 'refuse the image unless it has this digest')
+  .addOption(dataOption())
+  .action(async (source, options) => (await import('./image.ts')).importImage(source, options));
+image
+  .command('ls')
+  .description('list the images that this machine holds')
+  .addOption(dataOption())
+  .addOption(jsonOption())
+  .action(async (options) => (await import('./image.ts')).listImages(options));
+image
+  .command('rm')
+  .description('remove an image')
+  .argument('<digest>', 'as `orilla image ls` shows it; the first 8 digits or more are enough')
+  .addOption(dataOption())
+  .action(async (digest, options) => (await import('./image.ts')).removeImage(digest, options));
+
+program
+  .command('doctor')
+  .description('look at this machine: what works, what does not, and what to do about it')
+  .addOption(dataOption())
+  .addOption(portOffsetOption())
+  .addOption(jsonOption())
+  .action(async (options) => (await import('./doctor.ts')).doctor(options));
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  // Help and version end by an exception too; commander has printed what there is to say.
+  if (error instanceof CommanderError && error.code !== 'usage') process.exitCode = error.exitCode === 0 ? 0 : 2;
+  else failWith(error);
+}

@@ -1,0 +1,3 @@
+import { defineErrors } from '../base/index.ts';
+
+export const demoError = defineErrors({ demo_failed: 500 });

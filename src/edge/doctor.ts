@@ -1,0 +1,183 @@
+/**
+ * What this machine can do for Orilla, told as it is.
+ * @module
+ */
+import { access, constants, mkdir, statfs } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { freemem, totalmem } from 'node:os';
+import { type Clock, formatBytes, hasCode, messageOf, type Random, systemCode } from '../base/index.ts';
+import { runCommand } from '../platform/process/index.ts';
+import { openStore } from '../platform/store/index.ts';
+import { silentLog } from '../platform/telemetry/index.ts';
+import { AcceleratorProbe, ImageStore, type PoolTables, poolMigrations } from '../pool/index.ts';
+import type { DataFolder } from './data-folder.ts';
+
+export interface Finding {
+  readonly subject: string;
+  /** `bad`: something that people rely on does not work. */
+  readonly state: 'good' | 'notable' | 'bad';
+  readonly finding: string;
+  /** What to do about it. */
+  readonly advice?: string;
+}
+
+export interface DoctorDeps {
+  readonly clock: Clock;
+  readonly random: Random;
+}
+
+/** Ports of a configuration that names none. */
+const DEFAULT_PORTS = { gateway: 8080, 'VM API': 8081, 'status page': 8088 } as const;
+const NODE_MAJOR = 24;
+const DISK_WANTED_BYTES = 2 ** 30;
+const MEMORY_WANTED_BYTES = 512 * 2 ** 20;
+
+/** Looks at each thing in turn; a thing that cannot be looked at is a finding, never an exception. */
+export async function* examine(
+  deps: DoctorDeps,
+  data: DataFolder,
+  portOffset: number,
+  signal: AbortSignal,
+): AsyncGenerator<Finding> {
+  yield nodeVersion();
+  yield await qemu();
+  yield await accelerator(deps, data, signal);
+  yield memory();
+  yield await disk(data);
+  const isRunning = await runsHere(data);
+  yield {
+    subject: 'data folder',
+    state: 'good',
+    finding: `${data.folder}: ${isRunning ? 'an Orilla runs on it' : 'no Orilla runs on it'}`,
+  };
+  if (!isRunning) for (const [name, port] of Object.entries(DEFAULT_PORTS)) yield await portFree(name, port + portOffset);
+  yield await debianTools();
+}
+
+function nodeVersion(): Finding {
+  const isGood = Number(process.versions.node.split('.')[0]) >= NODE_MAJOR;
+  return {
+    subject: 'Node.js',
+    state: isGood ? 'good' : 'bad',
+    finding: process.version,
+    ...(!isGood && { advice: `use Node ${NODE_MAJOR} or later; in a checkout "npm start" brings one` }),
+  };
+}
+
+async function qemu(): Promise<Finding> {
+  const program = process.arch === 'arm64' ? 'qemu-system-aarch64' : 'qemu-system-x86_64';
+  const subject = 'QEMU';
+  try {
+    const { stdout } = await runCommand(program, ['--version'], { timeoutMs: 10_000 });
+    return { subject, state: 'good', finding: stdout.split('\n')[0] ?? program };
+  } catch (error) {
+    const isMissing = hasCode(error, 'command_missing');
+    return {
+      subject,
+      state: 'bad',
+      finding: isMissing ? `${program} is not installed` : messageOf(error),
+      advice: 'apt-get install qemu-system-x86; without it no VM starts and every origin serves itself',
+    };
+  }
+}
+
+async function accelerator(deps: DoctorDeps, data: DataFolder, signal: AbortSignal): Promise<Finding> {
+  const subject = 'accelerator';
+  const slow = 'VMs run in software (TCG): several times slower, and QEMU promises no isolation under it';
+  try {
+    const probe = new AcceleratorProbe({ clock: deps.clock, log: silentLog }, data.acceleratorVerdict);
+    const [image] = await (await ImageStore.open(deps, data.images)).list();
+    const verdict = image ? await probe.choose(image, signal) : await probe.kept();
+    if (!verdict) {
+      return {
+        subject,
+        state: 'notable',
+        finding: 'not known yet: the probe boots the kernel of an image, and none is stored',
+        advice: 'orilla image build web --out web && orilla image import web, then ask again',
+      };
+    }
+    return {
+      subject,
+      state: verdict.accelerator === 'kvm' ? 'good' : 'notable',
+      finding: `${verdict.accelerator.toUpperCase()}: ${verdict.reason}`,
+      ...(verdict.accelerator === 'tcg' && { advice: slow }),
+    };
+  } catch (error) {
+    return { subject, state: 'notable', finding: `could not be probed: ${messageOf(error)}` };
+  }
+}
+
+function memory(): Finding {
+  const isEnough = freemem() >= MEMORY_WANTED_BYTES;
+  return {
+    subject: 'memory',
+    state: isEnough ? 'good' : 'notable',
+    finding: `${formatBytes(freemem())} free of ${formatBytes(totalmem())}`,
+    ...(!isEnough && { advice: 'a small VM takes about 200 MiB' }),
+  };
+}
+
+async function disk(data: DataFolder): Promise<Finding> {
+  const subject = 'disk';
+  try {
+    await mkdir(data.folder, { recursive: true });
+    await access(data.folder, constants.W_OK);
+    const { bavail, bsize } = await statfs(data.folder);
+    const isEnough = bavail * bsize >= DISK_WANTED_BYTES;
+    return {
+      subject,
+      state: isEnough ? 'good' : 'notable',
+      finding: `${formatBytes(bavail * bsize)} free in ${data.folder}`,
+      ...(!isEnough && { advice: `images want ${formatBytes(DISK_WANTED_BYTES)} and more` }),
+    };
+  } catch (error) {
+    return {
+      subject,
+      state: 'bad',
+      finding: `${data.folder} cannot be written: ${messageOf(error)}`,
+      advice: 'name another folder with --data',
+    };
+  }
+}
+
+async function runsHere(data: DataFolder): Promise<boolean> {
+  try {
+    await (await openStore<PoolTables>(data.store, poolMigrations)).close();
+    return false;
+  } catch (error) {
+    return hasCode(error, 'store_in_use');
+  }
+}
+
+async function portFree(name: string, port: number): Promise<Finding> {
+  const subject = `port ${port}`;
+  const server = createServer();
+  try {
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject).listen(port, resolve);
+    });
+    return { subject, state: 'good', finding: `free for the ${name}` };
+  } catch (error) {
+    return systemCode(error) === 'EADDRINUSE'
+      ? { subject, state: 'bad', finding: `taken; the ${name} wants it`, advice: 'use --port-offset, or end that program' }
+      : { subject, state: 'bad', finding: messageOf(error) };
+  } finally {
+    server.close();
+  }
+}
+
+async function debianTools(): Promise<Finding> {
+  const subject = 'image builder';
+  try {
+    await runCommand('dpkg-deb', ['--version'], { timeoutMs: 10_000 });
+    await runCommand('apt-get', ['--version'], { timeoutMs: 10_000 });
+    return { subject, state: 'good', finding: 'apt-get and dpkg-deb are here' };
+  } catch {
+    return {
+      subject,
+      state: 'notable',
+      finding: 'apt-get or dpkg-deb is missing',
+      advice: 'build images on a Debian machine and bring them with "orilla image import"',
+    };
+  }
+}

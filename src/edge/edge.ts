@@ -1,0 +1,159 @@
+import { chmod, mkdir, rm } from 'node:fs/promises';
+import { type Clock, type Closable, CloseStack, type Random } from '../base/index.ts';
+import { Gateway, type GatewayOptions } from '../gateway/index.ts';
+import { createApiServer, listen } from '../platform/http/index.ts';
+import { openStore } from '../platform/store/index.ts';
+import { Health, type Log, Registry } from '../platform/telemetry/index.ts';
+import {
+  AcceleratorProbe,
+  ImageStore,
+  Pool,
+  type PoolTables,
+  poolMigrations,
+  QemuHypervisor,
+} from '../pool/index.ts';
+import { addPoolOperatorRoutes, addPoolReadRoutes } from '../pool/routes.ts';
+import type { EdgeConfig } from './config.ts';
+import type { DataFolder } from './data-folder.ts';
+import { addStatusPage, addStatusRoute, addTelemetryRoutes } from './routes.ts';
+import { originStatus } from './status.ts';
+
+export interface EdgeDeps {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  /** Of this program, for people. */
+  readonly version: string;
+}
+
+/** Everything that one configuration names, running. */
+export class Edge implements Closable {
+  readonly #parts: CloseStack;
+  readonly gatewayPort: number;
+  readonly apiPort: number;
+  readonly controlPort: number;
+
+  private constructor(parts: CloseStack, ports: Pick<Edge, 'gatewayPort' | 'apiPort' | 'controlPort'>) {
+    this.#parts = parts;
+    this.gatewayPort = ports.gatewayPort;
+    this.apiPort = ports.apiPort;
+    this.controlPort = ports.controlPort;
+  }
+
+  /** Starts in the order in which parts need each other; a failure half way closes what was started. */
+  static async start(deps: EdgeDeps, config: EdgeConfig, data: DataFolder): Promise<Edge> {
+    const { clock, random, log, version } = deps;
+    const parts = new CloseStack(clock);
+    const startedAtMs = clock.nowMs();
+    try {
+      await mkdir(data.folder, { recursive: true, mode: 0o750 });
+      const registry = new Registry();
+      const health = new Health();
+
+      // First of all: its lock is what keeps two processes off one data folder.
+      const store = parts.add('store', await openStore<PoolTables>(data.store, poolMigrations));
+      const images = await ImageStore.open({ clock, random }, data.images);
+      const pool = parts.add(
+        'pool',
+        await Pool.start(
+          { clock, random, log, registry, store, images, hypervisor: createHypervisor(deps, config, data) },
+          poolOptions(config, data),
+        ),
+      );
+      const gateway = parts.add(
+        'gateway',
+        await Gateway.start({ clock, random, log, registry, pool }, gatewayOptions(config)),
+      );
+      let isClosing = false;
+      health.register('gateway', () => (isClosing ? { ready: false, reason: 'is being closed' } : { ready: true }));
+      parts.defer('readiness', () => {
+        isClosing = true;
+      });
+
+      const status = async () => ({
+        version,
+        startedAtMs,
+        ready: health.report().ready,
+        gatewayPort: gateway.port,
+        apiPort: gateway.apiPort,
+        edgeDomain: config.gateway.edgeDomain,
+        origins: await originStatus(config, pool.list(), registry),
+        vms: pool.list(),
+      });
+      const open = await createApiServer(log, {
+        title: 'Orilla: status',
+        hosts: ['localhost', '127.0.0.1', '[::1]', config.control.listen.host],
+      });
+      const operator = await createApiServer(log, { title: 'Orilla: control' });
+      for (const app of [open, operator]) {
+        addTelemetryRoutes(app, registry, health);
+        addStatusRoute(app, status);
+        addPoolReadRoutes(app, pool, images);
+      }
+      addStatusPage(open);
+      addPoolOperatorRoutes(operator, pool);
+      parts.add('status server', open);
+      parts.add('control server', operator);
+      const controlPort = await listen(open, config.control.listen);
+      // The store's lock is ours, so a socket that is still there is a dead one's.
+      await rm(data.controlSocket, { force: true });
+      await listen(operator, { path: data.controlSocket });
+      await chmod(data.controlSocket, 0o600);
+      return new Edge(parts, { gatewayPort: gateway.port, apiPort: gateway.apiPort, controlPort });
+    } catch (error) {
+      await parts.close();
+      throw error;
+    }
+  }
+
+  /** Takes no new work, ends what is under way, stops the machines. VMs stay wanted for the next start. */
+  close(): Promise<void> {
+    return this.#parts.close();
+  }
+}
+
+function createHypervisor({ clock, log }: EdgeDeps, { pool }: EdgeConfig, data: DataFolder): QemuHypervisor {
+  const probe = new AcceleratorProbe({ clock, log }, data.acceleratorVerdict);
+  const { accelerator } = pool;
+  return new QemuHypervisor(
+    {
+      clock,
+      log,
+      chooseAccelerator: async (image, signal) =>
+        accelerator === 'auto' ? (await probe.choose(image, signal)).accelerator : accelerator,
+    },
+    data.run,
+  );
+}
+
+function poolOptions({ gateway, pool }: EdgeConfig, data: DataFolder) {
+  return {
+    imageDirectoryRoot: pool.imageDirectory ?? data.imageDirectory,
+    imageHosts: (owner: string) => {
+      const origin = gateway.origins[owner];
+      return origin ? [origin.upstream.authority, ...(origin.offload?.imageHosts ?? [])] : [];
+    },
+    maxVms: pool.maxVms,
+    readyTimeoutMs: pool.readyTimeout,
+  };
+}
+
+function gatewayOptions({ gateway, pool }: EdgeConfig): GatewayOptions {
+  const { listen: address, edgeDomain, publicAddress, showServedBy, tag, api, origins } = gateway;
+  return {
+    listen: address,
+    edgeDomain,
+    publicAddress,
+    showServedBy,
+    tagForm: tag,
+    api,
+    sites: Object.entries(origins).map(([origin, { hosts, upstream, offload }]) => ({
+      origin,
+      hosts,
+      upstream,
+      tokenFile: offload?.tokenFile,
+    })),
+    configurations: pool.configurations,
+    defaultConfiguration: pool.defaultConfiguration ?? Object.keys(pool.configurations)[0] ?? '',
+  };
+}

@@ -1,0 +1,72 @@
+/**
+ * What carries the users' traffic. It knows no pool, no store and no API: it is fed with snapshots of the routes and goes
+ * on with the last one, so that it can run in processes of its own.
+ * @module
+ */
+import type { Closable } from '../../base/index.ts';
+import type { TagHeader } from '../tag.ts';
+
+/** A server to which requests are forwarded. */
+export interface Upstream {
+  readonly host: string;
+  readonly port: number;
+  readonly isTls: boolean;
+}
+
+/** An origin's server in a VM at this edge. */
+export interface VmUpstream extends Upstream {
+  readonly name: string;
+}
+
+/** What is served under one host name. */
+export interface Route {
+  /** The origin's name in the configuration: a metric's label. */
+  readonly origin: string;
+  readonly upstream: Upstream;
+  /** The host that the origin knows itself by, when the request came under another (`<vm>.<edge domain>`). */
+  readonly originHost?: string | undefined;
+  /** VMs that are ready to serve this host; requests take them in turn. Empty: the origin serves. */
+  readonly vms: readonly VmUpstream[];
+}
+
+/** All routes at one moment. */
+export interface RouteSnapshot {
+  /** By host name, lower case, without port. */
+  readonly routes: ReadonlyMap<string, Route>;
+  /** Added to every request that goes to an origin. */
+  readonly tag: TagHeader;
+  /** Whether answers say who served them: `Orilla-Served-By: origin` or `vm/<name>`. */
+  readonly showServedBy: boolean;
+}
+
+/** Who answered a request. `gateway`: this program itself, because nobody else could. */
+export type ServedBy = 'origin' | 'vm' | 'gateway';
+
+/** One request, told when it is over. */
+export interface Exchange {
+  readonly origin: string;
+  readonly servedBy: ServedBy;
+  readonly status: number;
+  /** From the request's head to the first octet of the answer's head; absent when there was no answer. */
+  readonly firstByteMs?: number;
+  /** Octets of heads and bodies over the connection to the origin, both ways. */
+  readonly originBytes: number;
+  readonly vmBytes: number;
+  /** True when a VM failed it and the origin answered instead. */
+  readonly wasReplayed: boolean;
+  /** Why the client did not get a whole answer. */
+  readonly failure?: string | undefined;
+}
+
+export interface DataPlane extends Closable {
+  /** The port in use. */
+  readonly port: number;
+  /** Replaces the routes at once: a request is served by one snapshot from its beginning to its end. */
+  apply(snapshot: RouteSnapshot): void;
+}
+
+export const EMPTY_SNAPSHOT: RouteSnapshot = {
+  routes: new Map(),
+  tag: { name: 'Bng-API-Server', value: '' },
+  showServedBy: false,
+};

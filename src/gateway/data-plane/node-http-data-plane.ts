@@ -1,0 +1,321 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { pipeline } from 'node:stream/promises';
+import { type Clock, messageOf } from '../../base/index.ts';
+import { type Listen, listenError } from '../../platform/sockets/index.ts';
+import type { Log } from '../../platform/telemetry/index.ts';
+import {
+  type DataPlane,
+  EMPTY_SNAPSHOT,
+  type Exchange,
+  type Route,
+  type RouteSnapshot,
+  type ServedBy,
+  type VmUpstream,
+} from './data-plane.ts';
+import { clientHeaders, upstreamHeaders } from './headers.ts';
+import { RequestBody } from './request-body.ts';
+import { chooseVm, mayReplay, parseTarget, type Target } from './target.ts';
+import { type Answer, type NoAnswer, UpstreamClient } from './upstream-client.ts';
+
+const ORIGIN_FIRST_BYTE_TIMEOUT_MS = 60_000;
+/** A VM that is slower than this is passed over: the origin can still answer. */
+const VM_FIRST_BYTE_TIMEOUT_MS = 10_000;
+/** A VM's answer up to this size is read whole before a byte of it is sent: the VM may die in the middle. */
+const HOLD_LIMIT_BYTES = 64 * 1024;
+/** One server twice (its kept connection was stale), then another. */
+const ATTEMPT_LIMIT = 3;
+const DRAIN_TIMEOUT_MS = 10_000;
+
+export interface DataPlaneDeps {
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Told once about every request when it is over. */
+  readonly observe: (exchange: Exchange) => void;
+}
+
+/** One request on its way. */
+interface Visit {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly route: Route;
+  readonly target: Target;
+  readonly snapshot: RouteSnapshot;
+  readonly body: RequestBody;
+  readonly startMs: number;
+  readonly signal: AbortSignal;
+  originBytes: number;
+  vmBytes: number;
+  wasReplayed: boolean;
+}
+
+/** What a server gave: an answer that can be sent on, with what of its body was held back until now. */
+interface HeldAnswer {
+  readonly answer: Answer;
+  readonly held: readonly Buffer[];
+  readonly isComplete: boolean;
+}
+
+/** The data plane on `node:http`: strict parsing by Node, one process, streamed bodies. */
+export class NodeHttpDataPlane implements DataPlane {
+  readonly #deps: DataPlaneDeps;
+  readonly #server: Server;
+  readonly #client: UpstreamClient;
+  #snapshot: RouteSnapshot = EMPTY_SNAPSHOT;
+  #turn = 0;
+  #closing: Promise<void> | undefined;
+
+  private constructor(deps: DataPlaneDeps) {
+    this.#deps = deps;
+    this.#client = new UpstreamClient(deps.clock);
+    this.#server = createServer(
+      {
+        maxHeaderSize: 16 * 1024,
+        headersTimeout: 15_000,
+        // A whole request may be an upload of any length; silence on a connection is bounded by `timeout` below.
+        requestTimeout: 0,
+        keepAliveTimeout: 60_000,
+        insecureHTTPParser: false,
+      },
+      (request, response) => void this.#serve(request, response),
+    );
+    this.#server.timeout = 120_000;
+    this.#server.maxConnections = 20_000;
+  }
+
+  /** @throws `port_taken`, `cannot_listen` */
+  static async start(deps: DataPlaneDeps, listen: Listen): Promise<NodeHttpDataPlane> {
+    const plane = new NodeHttpDataPlane(deps);
+    await new Promise<void>((resolve, reject) => {
+      plane.#server.once('error', (error) => reject(listenError(error, `${listen.host}:${listen.port}`)));
+      plane.#server.listen(listen, resolve);
+    });
+    return plane;
+  }
+
+  get port(): number {
+    const address = this.#server.address();
+    return address !== null && typeof address === 'object' ? address.port : 0;
+  }
+
+  apply(snapshot: RouteSnapshot): void {
+    this.#snapshot = snapshot;
+  }
+
+  /** Takes no new connection, lets what is under way end for at most 10 s, then ends it. */
+  close(): Promise<void> {
+    this.#closing ??= new Promise<void>((resolve) => {
+      const timer = this.#deps.clock.after(DRAIN_TIMEOUT_MS, () => this.#server.closeAllConnections());
+      this.#server.close(() => {
+        timer[Symbol.dispose]();
+        this.#client.close();
+        resolve();
+      });
+      this.#server.closeIdleConnections();
+    });
+    return this.#closing;
+  }
+
+  async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    // One snapshot from beginning to end, whatever is applied meanwhile.
+    const snapshot = this.#snapshot;
+    if (this.#closing) response.shouldKeepAlive = false;
+    const target = parseTarget(request.url ?? '', request.headers.host);
+    if (!target) {
+      refuse(response, 400, 'the request names no host, or not in a way that this gateway understands');
+      return;
+    }
+    const route = snapshot.routes.get(target.hostName);
+    if (!route) {
+      refuse(response, 404, `no site named ${target.hostName} is served here`);
+      return;
+    }
+    const gone = new AbortController();
+    response.once('close', () => gone.abort());
+    try {
+      const visit: Visit = {
+        request,
+        response,
+        route,
+        target,
+        snapshot,
+        body: await RequestBody.of(request),
+        startMs: this.#deps.clock.monotonicMs(),
+        signal: gone.signal,
+        originBytes: 0,
+        vmBytes: 0,
+        wasReplayed: false,
+      };
+      await this.#forward(visit);
+    } catch (error) {
+      // The client broke off while its body was read: there is nobody to answer.
+      this.#deps.log.debug({ err: error, host: target.hostName }, 'client broke off');
+      response.destroy();
+    }
+  }
+
+  /** Asks a VM or the origin, and the other one while the request may be sent again. */
+  async #forward(visit: Visit): Promise<void> {
+    this.#turn = (this.#turn + 1) >>> 0;
+    let vm = chooseVm(visit.route, this.#turn);
+    let failure: NoAnswer['reason'] = 'refused';
+    for (let attempt = 1; attempt <= ATTEMPT_LIMIT; attempt += 1) {
+      const outcome = await this.#ask(visit, vm);
+      if (outcome.kind === 'held') {
+        await this.#deliver(visit, vm, outcome);
+        return;
+      }
+      if (visit.signal.aborted) break;
+      failure = outcome.reason;
+      if (!mayReplay(visit.request.method ?? '', outcome.wasSent, visit.body.isWhole)) break;
+      if (outcome.wasStale) continue;
+      if (!vm) break;
+      vm = undefined;
+      visit.wasReplayed = true;
+    }
+    this.#giveUp(visit, vm, failure);
+  }
+
+  async #ask(
+    visit: Visit,
+    vm: VmUpstream | undefined,
+  ): Promise<(HeldAnswer & { readonly kind: 'held' }) | NoAnswer> {
+    const { request, route, target, snapshot, body, signal } = visit;
+    const outcome = await this.#client.ask(vm ?? route.upstream, {
+      method: request.method ?? 'GET',
+      path: target.path,
+      headers: [
+        ...upstreamHeaders(request.rawHeaders, {
+          clientAddress: request.socket.remoteAddress ?? '',
+          host: target.host,
+          upstreamHost: route.originHost ?? target.host,
+          tag: vm ? undefined : snapshot.tag,
+        }),
+        ...body.framing(),
+      ],
+      body,
+      firstByteTimeoutMs: vm ? VM_FIRST_BYTE_TIMEOUT_MS : ORIGIN_FIRST_BYTE_TIMEOUT_MS,
+      signal,
+    });
+    if (outcome.kind === 'none') {
+      count(visit, vm, outcome.bytes);
+      return outcome;
+    }
+    // The origin is the last resort: what it says is sent as it comes.
+    if (!vm) return { kind: 'held', answer: outcome, held: [], isComplete: false };
+    const held = await hold(outcome, request.method);
+    if (held) return { kind: 'held', ...held };
+    count(visit, vm, outcome.bytes());
+    return { kind: 'none', reason: 'broken', wasSent: true, wasStale: false, bytes: outcome.bytes() };
+  }
+
+  async #deliver(visit: Visit, vm: VmUpstream | undefined, { answer, held, isComplete }: HeldAnswer): Promise<void> {
+    const { response, snapshot } = visit;
+    const { message } = answer;
+    const firstByteMs = this.#deps.clock.monotonicMs() - visit.startMs;
+    const servedBy = vm ? `vm/${vm.name}` : 'origin';
+    let failure: string | undefined;
+    try {
+      response.writeHead(
+        message.statusCode ?? 502,
+        message.statusMessage,
+        clientHeaders(message.rawHeaders, snapshot.showServedBy ? servedBy : undefined),
+      );
+      for (const chunk of held) response.write(chunk);
+      if (isComplete) {
+        response.end();
+        // Nothing is left in it but its end, which frees the connection for the next request.
+        message.resume();
+      } else await pipeline(message, response);
+    } catch (error) {
+      failure = visit.signal.aborted ? 'client broke off' : messageOf(error);
+      // An answer that ends too early must look so: the connection breaks instead of ending well.
+      response.destroy();
+      message.destroy();
+    }
+    count(visit, vm, answer.bytes());
+    this.#report(visit, vm ? 'vm' : 'origin', response.statusCode, { firstByteMs, failure });
+  }
+
+  #giveUp(visit: Visit, vm: VmUpstream | undefined, failure: NoAnswer['reason']): void {
+    const { response, route } = visit;
+    if (visit.signal.aborted) {
+      this.#report(visit, vm ? 'vm' : 'origin', 499, { failure: 'client broke off' });
+      return;
+    }
+    const who = vm ? `the VM ${vm.name}` : `the origin ${route.origin}`;
+    const what = {
+      refused: 'cannot be reached',
+      timeout: 'did not answer in time',
+      broken: 'broke off before it answered',
+    }[failure];
+    const status = failure === 'timeout' ? 504 : 502;
+    this.#deps.log.warn({ origin: route.origin, vm: vm?.name, failure }, 'no answer from upstream');
+    refuse(response, status, `${who} ${what}`, visit.snapshot.showServedBy);
+    this.#report(visit, 'gateway', status, { failure: `${who} ${what}` });
+  }
+
+  #report(
+    visit: Visit,
+    servedBy: ServedBy,
+    status: number,
+    rest: { firstByteMs?: number; failure?: string | undefined },
+  ): void {
+    const { originBytes, vmBytes, wasReplayed } = visit;
+    this.#deps.observe({ origin: visit.route.origin, servedBy, status, originBytes, vmBytes, wasReplayed, ...rest });
+  }
+}
+
+/** Waits for as much of a VM's answer as makes it safe to begin; `undefined` when the VM broke off before that. */
+async function hold(answer: Answer, method: string | undefined): Promise<HeldAnswer | undefined> {
+  const { message } = answer;
+  const lengthBytes = Number(message.headers['content-length'] ?? 0);
+  // Of unknown length, possibly an endless stream whose head is awaited: nothing is held back.
+  if (lengthBytes === 0 || method === 'HEAD' || message.statusCode === 304) {
+    return { answer, held: [], isComplete: false };
+  }
+  const wantedBytes = lengthBytes <= HOLD_LIMIT_BYTES ? lengthBytes : 1;
+  const held: Buffer[] = [];
+  let heldBytes = 0;
+  try {
+    while (heldBytes < wantedBytes) {
+      const chunk = (message.read() as Buffer | null) ?? undefined;
+      if (chunk) {
+        held.push(chunk);
+        heldBytes += chunk.length;
+      } else if (message.readableEnded || message.destroyed) {
+        return undefined;
+      } else await untilReadable(message);
+    }
+    return { answer, held, isComplete: heldBytes === lengthBytes };
+  } catch {
+    return undefined;
+  }
+}
+
+function untilReadable(message: IncomingMessage): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const settle = (error?: Error) => {
+      for (const event of ['readable', 'end', 'close', 'aborted']) message.off(event, onProgress);
+      message.off('error', settle);
+      if (error) reject(error);
+      else resolve();
+    };
+    const onProgress = () => settle();
+    for (const event of ['readable', 'end', 'close', 'aborted']) message.once(event, onProgress);
+    message.once('error', settle);
+  });
+}
+
+function count(visit: Visit, vm: VmUpstream | undefined, bytes: number): void {
+  if (vm) visit.vmBytes += bytes;
+  else visit.originBytes += bytes;
+}
+
+function refuse(response: ServerResponse, status: number, message: string, showServedBy = false): void {
+  if (response.destroyed || response.headersSent) return;
+  response.writeHead(status, {
+    'Content-Type': 'text/plain; charset=utf-8',
+    ...(showServedBy && { 'Orilla-Served-By': 'gateway' }),
+  });
+  response.end(`${message}\n`);
+}

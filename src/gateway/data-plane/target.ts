@@ -1,0 +1,54 @@
+import type { Route, VmUpstream } from './data-plane.ts';
+
+/** What a request line and its Host name. */
+export interface Target {
+  /** Lower case, without port. */
+  readonly hostName: string;
+  /** As the client wrote it, with port. */
+  readonly host: string;
+  /** Origin form: path and query. */
+  readonly path: string;
+}
+
+/**
+ * The target of a request. In absolute form the URL counts and Host is ignored (RFC 9112 §3.2.2).
+ * `undefined` when it names no host, or in a way that another server could read differently.
+ */
+export function parseTarget(requestTarget: string, hostField: string | undefined): Target | undefined {
+  if (requestTarget.startsWith('/') || requestTarget === '*') return target(hostField, requestTarget);
+  const absolute = /^https?:\/\/([^/?#@]+)([/?][^#]*)?$/i.exec(requestTarget);
+  if (!absolute) return undefined;
+  const path = absolute[2] ?? '/';
+  return target(absolute[1], path.startsWith('?') ? `/${path}` : path);
+}
+
+function target(host: string | undefined, path: string): Target | undefined {
+  const match = /^(\[[0-9a-f:.]+\]|[a-z0-9](?:[a-z0-9._-]{0,252}[a-z0-9])?)\.?(?::\d{1,5})?$/i.exec(host ?? '');
+  return match?.[1] === undefined || host === undefined
+    ? undefined
+    : { hostName: match[1].toLowerCase(), host, path };
+}
+
+/**
+ * Who is to serve a request: a ready VM, else the origin.
+ *
+ * @param turn counts requests, so that several VMs of one origin take them in turn.
+ */
+export function chooseVm(route: Route, turn: number): VmUpstream | undefined {
+  return route.vms[turn % Math.max(1, route.vms.length)];
+}
+
+/** Methods that may be sent twice with the effect of once (RFC 9110 §9.2.2). */
+const IDEMPOTENT = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE']);
+
+export const isIdempotent = (method: string): boolean => IDEMPOTENT.has(method);
+
+/**
+ * Whether a request that one server has failed may be sent to another.
+ *
+ * @param wasSent whether any octet of it may have reached it; one that did not may be sent again whatever it is.
+ * @param hasWholeBody whether its body is still here, whole.
+ */
+export function mayReplay(method: string, wasSent: boolean, hasWholeBody: boolean): boolean {
+  return hasWholeBody && (!wasSent || isIdempotent(method));
+}

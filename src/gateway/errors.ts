@@ -1,0 +1,9 @@
+import { defineErrors } from '../base/index.ts';
+
+/** The gateway's errors: code → HTTP status. */
+export const gatewayError = defineErrors({
+  invalid_json: 400,
+  token_missing: 401,
+  token_unknown: 403,
+  token_file_unusable: 500,
+});

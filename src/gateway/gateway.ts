@@ -1,0 +1,110 @@
+import type { Clock, Closable, Random } from '../base/index.ts';
+import { CloseStack } from '../base/index.ts';
+import { type ApiServer, listen } from '../platform/http/index.ts';
+import type { Listen } from '../platform/sockets/index.ts';
+import type { Log, Registry } from '../platform/telemetry/index.ts';
+import type { Pool } from '../pool/index.ts';
+import type { Configuration } from '../pool/schema.ts';
+import type { DataPlane } from './data-plane/data-plane.ts';
+import { NodeHttpDataPlane } from './data-plane/node-http-data-plane.ts';
+import { gatewayMetrics } from './metrics.ts';
+import { routeSnapshot, type Site, vmHost } from './offload.ts';
+import { type TagForm, tagHeader } from './tag.ts';
+import { readOrMakeToken } from './token-file.ts';
+import { createVmApi } from './vm-api/vm-api.ts';
+
+export interface GatewayDeps {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  readonly registry: Registry;
+  readonly pool: Pool;
+}
+
+export interface GatewayOptions {
+  readonly listen: Listen;
+  /** The domain under which VMs have their names. */
+  readonly edgeDomain: string;
+  /** The address at which users reach this gateway, for answers of the VM API. */
+  readonly publicAddress: string;
+  readonly showServedBy: boolean;
+  readonly tagForm: TagForm;
+  readonly api: {
+    readonly listen: Listen;
+    /** The API's name or address as origins reach it; its port is added when it is not 80. */
+    readonly publicHost: string;
+  };
+  readonly sites: readonly (Site & {
+    /** The file with the origin's token; without one it cannot load VMs. */
+    readonly tokenFile?: string | undefined;
+  })[];
+  readonly configurations: Readonly<Record<string, Configuration>>;
+  readonly defaultConfiguration: string;
+}
+
+/** The gateway: the data plane that tags and forwards, and the VM API [gateway G16]. */
+export class Gateway implements Closable {
+  readonly #dataPlane: DataPlane;
+  readonly #parts: CloseStack;
+  readonly apiPort: number;
+
+  private constructor(dataPlane: DataPlane, apiPort: number, parts: CloseStack) {
+    this.#dataPlane = dataPlane;
+    this.apiPort = apiPort;
+    this.#parts = parts;
+  }
+
+  static async start(deps: GatewayDeps, options: GatewayOptions): Promise<Gateway> {
+    const { clock, log, pool } = deps;
+    const parts = new CloseStack(clock);
+    try {
+      const observe = gatewayMetrics(deps.registry);
+      const dataPlane = parts.add('data plane', await NodeHttpDataPlane.start({ clock, log, observe }, options.listen));
+      const withPort = (host: string, port: number) => (port === 80 ? host : `${host}:${port}`);
+      const api: ApiServer = await createVmApi(
+        { log, pool },
+        {
+          tokens: await loadTokens(deps, options),
+          configurations: options.configurations,
+          defaultConfiguration: options.defaultConfiguration,
+          authorityOf: (vmName) => withPort(vmHost(vmName, options.edgeDomain), dataPlane.port),
+          publicAddress: options.publicAddress,
+        },
+      );
+      parts.add('VM API', api);
+      const apiPort = await listen(api, options.api.listen);
+      const tag = tagHeader(options.tagForm, withPort(options.api.publicHost, apiPort));
+      const { edgeDomain, showServedBy, sites } = options;
+      const apply = () => dataPlane.apply(routeSnapshot(sites, pool.list(), { edgeDomain, tag, showServedBy }));
+      const subscription = pool.subscribe(apply);
+      parts.defer('routes', () => subscription[Symbol.dispose]());
+      apply();
+      return new Gateway(dataPlane, apiPort, parts);
+    } catch (error) {
+      await parts.close();
+      throw error;
+    }
+  }
+
+  get port(): number {
+    return this.#dataPlane.port;
+  }
+
+  close(): Promise<void> {
+    return this.#parts.close();
+  }
+}
+
+async function loadTokens(
+  { random, log }: GatewayDeps,
+  { sites }: GatewayOptions,
+): Promise<(readonly [token: string, origin: string])[]> {
+  const tokens: (readonly [string, string])[] = [];
+  for (const { origin, tokenFile } of sites) {
+    if (tokenFile === undefined) continue;
+    const { token, isNew } = await readOrMakeToken(random, tokenFile);
+    if (isNew) log.info({ origin, file: tokenFile }, 'made a token for an origin');
+    tokens.push([token, origin]);
+  }
+  return tokens;
+}

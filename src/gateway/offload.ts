@@ -1,0 +1,41 @@
+/**
+ * Which requests a VM serves instead of its origin. Derived, never stored: an origin is offloaded while one of its VMs is
+ * ready, and at every other moment (before, between, after a crash) it serves itself.
+ * @module
+ */
+import type { Vm } from '../pool/schema.ts';
+import type { Route, RouteSnapshot, Upstream, VmUpstream } from './data-plane/data-plane.ts';
+import type { TagHeader } from './tag.ts';
+
+/** A site whose traffic passes here. */
+export interface Site {
+  /** The origin's name. */
+  readonly origin: string;
+  /** Host names, lower case; the first is the one that the origin knows itself by. */
+  readonly hosts: readonly string[];
+  readonly upstream: Upstream;
+}
+
+/** The routes at this moment: each site's hosts, and `<vm>.<edge domain>` for each of its VMs [gateway G10]. */
+export function routeSnapshot(
+  sites: readonly Site[],
+  vms: readonly Vm[],
+  constants: { readonly edgeDomain: string; readonly tag: TagHeader; readonly showServedBy: boolean },
+): RouteSnapshot {
+  const routes = new Map<string, Route>();
+  for (const { origin, hosts, upstream } of sites) {
+    const own = vms.filter(({ owner }) => owner === origin);
+    const ready = own.flatMap(vmUpstream);
+    for (const host of hosts) routes.set(host, { origin, upstream, vms: ready });
+    for (const vm of own) {
+      const host = vmHost(vm.name, constants.edgeDomain);
+      routes.set(host, { origin, upstream, originHost: hosts[0], vms: vmUpstream(vm) });
+    }
+  }
+  return { routes, tag: constants.tag, showServedBy: constants.showServedBy };
+}
+
+export const vmHost = (vmName: string, edgeDomain: string): string => `${vmName}.${edgeDomain}`;
+
+const vmUpstream = (vm: Vm): VmUpstream[] =>
+  vm.phase === 'ready' && vm.address ? [{ name: vm.name, isTls: false, ...vm.address }] : [];

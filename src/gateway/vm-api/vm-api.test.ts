@@ -1,0 +1,172 @@
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { temporaryFolder } from '../../../test/support/temporary-folder.ts';
+import { SMALL, startTestPool, untilVm } from '../../../test/support/test-pool.ts';
+import type { ApiServer } from '../../platform/http/index.ts';
+import { silentLog } from '../../platform/telemetry/index.ts';
+import { createVmApi } from './vm-api.ts';
+
+const TOKEN = 'a-token-of-the-photo-site';
+const OTHER = 'a-token-of-somebody-else';
+
+let folder: string;
+let running: Awaited<ReturnType<typeof startTestPool>>;
+let api: ApiServer;
+
+beforeEach(async () => {
+  folder = await temporaryFolder();
+  running = await startTestPool(folder);
+  api = await createVmApi(
+    { log: silentLog, pool: running.pool },
+    {
+      tokens: [
+        [TOKEN, 'photos'],
+        [OTHER, 'other'],
+      ],
+      configurations: { small: SMALL, '4b1e86a7-0d5c-4d3a-9f7b-6a55a1f3c1d2': { ...SMALL, memoryBytes: 2 ** 28 } },
+      defaultConfiguration: 'small',
+      authorityOf: (name) => `${name}.edge.example:8080`,
+      publicAddress: '192.0.2.1',
+    },
+  );
+});
+afterEach(async () => {
+  await api.close();
+  await running.close();
+});
+
+function call(
+  method: 'GET' | 'POST' | 'DELETE',
+  path = '',
+  payload?: string | object,
+  headers: Record<string, string> = {},
+) {
+  return api.inject({
+    method,
+    url: `/version1/virtualmachine${path}`,
+    headers: {
+      authorization: `Bearer ${TOKEN}`,
+      ...(payload !== undefined && { 'content-type': 'application/json' }),
+      ...headers,
+    },
+    ...(payload !== undefined && { payload: typeof payload === 'string' ? payload : JSON.stringify(payload) }),
+  });
+}
+
+const load = { virtualmachine: { name: 'photos', imageRef: 'photos' } };
+
+describe('the VM-loading API', () => {
+  it('loads a VM and answers with its host name, address and URL [gateway G4] [gateway G8]', async () => {
+    const answer = await call('POST', '', load, { prefer: 'wait=20' });
+    expect(answer.statusCode).toBe(201);
+    expect(answer.headers['preference-applied']).toBe('wait=20');
+    expect(answer.headers['location']).toBe('/version1/virtualmachine/photos');
+    expect(answer.json()).toEqual({
+      virtualmachine: {
+        name: 'photos',
+        status: 'ready',
+        host: 'photos.edge.example',
+        url: 'http://photos.edge.example:8080/',
+        ip: '192.0.2.1',
+        imageRef: 'photos',
+        imageDigest: running.digest,
+        ...SMALL,
+      },
+    });
+  });
+
+  it('answers at once when nobody wants to wait, and tells later how far it is [gateway G4]', async () => {
+    expect((await call('POST', '', load)).statusCode).toBe(202);
+    await untilVm(running.pool, 'photos', ({ phase }) => phase === 'ready');
+    expect((await call('GET', '/photos')).json()).toMatchObject({ virtualmachine: { status: 'ready' } });
+    expect((await call('GET')).json()).toMatchObject({ virtualmachines: [{ name: 'photos' }] });
+    expect((await call('POST', '', load)).statusCode).toBe(201);
+    expect(running.hypervisor.starts).toBe(1);
+  });
+
+  it("takes the document's own example: a trailing comma, no configuration, a doubled slash [gateway G4]", async () => {
+    const text = '{"virtualmachine": {"name": "photos", "imageRef": "photos",}}';
+    const answer = await api.inject({
+      method: 'POST',
+      url: '//version1/virtualmachine',
+      headers: { authorization: `Bearer ${TOKEN}`, 'content-type': 'application/json', accept: 'application/xml' },
+      payload: text,
+    });
+    expect(answer.statusCode).toBe(202);
+    expect(answer.headers['content-type']).toBe('application/xml; charset=utf-8');
+    expect(answer.body).toMatch(/^<\?xml .*<virtualmachine><name>photos<\/name><status>/s);
+  });
+
+  it('answers in XML whatever it has to say, when XML is asked for [gateway G4]', async () => {
+    const xml = { accept: 'application/xml' };
+    expect((await call('GET', '', undefined, xml)).body).toContain('<virtualmachines></virtualmachines>');
+    expect((await call('GET', '/nobody', undefined, xml)).body).toContain('<error><code>vm_not_found</code>');
+    expect((await call('POST', '', '{', xml)).body).toContain('<error><code>invalid_json</code>');
+  });
+
+  it('gives a VM the stored configuration, or the one in the request [gateway G6]', async () => {
+    const id = '4b1e86a7-0d5c-4d3a-9f7b-6a55a1f3c1d2';
+    const stored = await call('POST', '', { virtualmachine: { ...load.virtualmachine, configurationid: id } });
+    expect(stored.json()).toMatchObject({ virtualmachine: { memoryBytes: 2 ** 28 } });
+    const configuration = { cpus: 1, memoryBytes: 2 ** 27, diskBytes: 2 ** 20 };
+    const own = await call('POST', '', { virtualmachine: { name: 'own', imageRef: 'photos', configuration } });
+    expect(own.json()).toMatchObject({ virtualmachine: configuration });
+    const unknown = await call('POST', '', { virtualmachine: { ...load.virtualmachine, configurationid: 'huge' } });
+    expect(unknown.statusCode).toBe(422);
+    expect(unknown.json().error.message).toContain('no configuration huge is stored here; there are small');
+  });
+
+  it('ends a VM, so that the origin serves again', async () => {
+    await call('POST', '', load, { prefer: 'wait=20' });
+    expect((await call('DELETE', '/photos')).statusCode).toBe(204);
+    expect((await call('GET', '/photos')).statusCode).toBe(404);
+  });
+
+  it('shows and touches only what belongs to the origin of the token', async () => {
+    await call('POST', '', load);
+    const other = { authorization: `Bearer ${OTHER}` };
+    expect((await call('GET', '', undefined, other)).json()).toEqual({ virtualmachines: [] });
+    for (const method of ['GET', 'DELETE'] as const) {
+      expect((await call(method, '/photos', undefined, other)).statusCode).toBe(404);
+    }
+    expect((await call('POST', '', load, other)).statusCode).toBe(409);
+    expect(running.pool.list()).toHaveLength(1);
+  });
+
+  it('asks for a token, and refuses one that is of nobody', async () => {
+    const none = await call('POST', '', load, { authorization: '' });
+    expect(none.statusCode).toBe(401);
+    expect(none.headers['www-authenticate']).toBe('Bearer realm="orilla"');
+    expect((await call('POST', '', load, { authorization: 'Bearer x' })).statusCode).toBe(403);
+    expect(running.pool.list()).toEqual([]);
+  });
+
+  it.for([
+    ['{', 'invalid_json', 'not JSON'],
+    ['[]', 'invalid_request', 'expected object'],
+    [{ virtualmachine: { name: 'photos' } }, 'invalid_request', 'imageRef'],
+    [{ virtualmachine: { name: 'Not A Label', imageRef: 'x' } }, 'invalid_request', 'expected a DNS label'],
+    [{ virtualmachine: { name: 'photos', imageRef: 'x'.repeat(3000) } }, 'invalid_request', 'imageRef'],
+    [{ virtualmachine: { ...load.virtualmachine, imageDigest: 'md5' } }, 'invalid_request', 'sha256:'],
+    [{ virtualmachine: { ...load.virtualmachine, imageRef: '../../etc' } }, 'image_outside_root', 'not below'],
+  ] as const)('names what is wrong with %j', async ([payload, code, words]) => {
+    const answer = await call('POST', '', payload);
+    expect(answer.statusCode).toBeGreaterThanOrEqual(400);
+    expect(answer.statusCode).toBeLessThan(500);
+    expect(answer.json().error).toMatchObject({ code, message: expect.stringContaining(words) });
+    expect(running.pool.list()).toEqual([]);
+  });
+
+  it('reads no body beyond its limit, and none of another type', async () => {
+    expect((await call('POST', '', `"${'x'.repeat(20_000)}"`)).statusCode).toBe(413);
+    expect((await call('POST', '', '<a/>', { 'content-type': 'application/xml' })).statusCode).toBe(415);
+  });
+
+  it('loads from a directory of the gateway in which the image was stored before [gateway G5]', async () => {
+    for (const imageRef of [join(folder, 'provided', 'photos'), `file://${folder}/provided/photos`, running.digest]) {
+      const answer = await call('POST', '', { virtualmachine: { name: 'photos', imageRef } }, { prefer: 'wait=20' });
+      expect(answer.statusCode, imageRef).toBe(201);
+      await call('DELETE', '/photos');
+    }
+  });
+});

@@ -1,0 +1,167 @@
+/**
+ * The VM-loading API: an origin asks for its server to be started here [gateway G4].
+ *
+ *     POST   /version1/virtualmachine          201 ready · 202 on its way
+ *     GET    /version1/virtualmachine          the origin's VMs
+ *     GET    /version1/virtualmachine/<name>
+ *     DELETE /version1/virtualmachine/<name>   204
+ *
+ * An origin shows its token (`Authorization: Bearer`) and sees and names its own VMs only. Answers are JSON or XML, as
+ * `Accept` prefers.
+ * @module
+ */
+import { createHash } from 'node:crypto';
+import { z } from 'zod';
+import type { Log } from '../../platform/telemetry/index.ts';
+import { type ApiServer, createApiServer } from '../../platform/http/index.ts';
+import { type Pool, poolError } from '../../pool/index.ts';
+import { type Configuration, labelSchema, type Vm } from '../../pool/schema.ts';
+import { bearerToken, TokenVerifier } from '../../trust/index.ts';
+import { gatewayError } from '../errors.ts';
+import { type LoadedVm, type LoadRequest, loadRequestSchema } from '../schema.ts';
+import { VM_API_PATH } from '../tag.ts';
+import { parseForgivingJson } from './forgiving-json.ts';
+import { preferredForm, preferredWaitMs } from './negotiation.ts';
+import { errorToXml, vmsToXml, vmToXml } from './xml.ts';
+
+export interface VmApiDeps {
+  readonly log: Log;
+  readonly pool: Pool;
+}
+
+export interface VmApiOptions {
+  /** Token → origin. */
+  readonly tokens: Iterable<readonly [token: string, origin: string]>;
+  /** By `configurationid`. */
+  readonly configurations: Readonly<Record<string, Configuration>>;
+  /** Which of them a request without one gets. */
+  readonly defaultConfiguration: string;
+  /** A VM's authority as users write it, the port with it unless it is 80: `photos.edge.example:8080`. */
+  readonly authorityOf: (vmName: string) => string;
+  /** The address at which users reach this gateway. */
+  readonly publicAddress: string;
+}
+
+const sha256 = (octets: Uint8Array): Uint8Array => createHash('sha256').update(octets).digest();
+const byName = z.object({ name: labelSchema });
+const XML = 'application/xml; charset=utf-8';
+
+/** Makes the API's server; the caller listens. */
+export async function createVmApi({ log, pool }: VmApiDeps, options: VmApiOptions): Promise<ApiServer> {
+  const app = await createApiServer(log, {
+    title: 'Orilla: VM-loading API',
+    bodyLimitBytes: 16 * 1024,
+    errorForm: ({ headers }, error) =>
+      preferredForm(headers.accept) === 'xml' ? { type: XML, text: errorToXml(error) } : undefined,
+  });
+  const verifier = new TokenVerifier(sha256, options.tokens);
+
+  const originOf = (authorization: string | undefined): string => {
+    const token = bearerToken(authorization);
+    if (token === undefined) {
+      throw gatewayError('token_missing', 'expected the header "Authorization: Bearer" with the token of an origin');
+    }
+    const origin = verifier.verify(token);
+    if (origin === undefined) throw gatewayError('token_unknown', 'the token is of no origin of this gateway');
+    return origin;
+  };
+  /** Another origin's VM gets the answer of one that is not there. */
+  const ownVm = (authorization: string | undefined, name: string): Vm => {
+    const origin = originOf(authorization);
+    const vm = pool.list().find((candidate) => candidate.name === name && candidate.owner === origin);
+    if (!vm) throw poolError('vm_not_found', `no VM of yours is named ${name}`);
+    return vm;
+  };
+  const describe = (vm: Vm) => describeVm(vm, options);
+
+  app.removeContentTypeParser('application/json');
+  app.addContentTypeParser('application/json', { parseAs: 'string' }, async (_request: unknown, body: string) =>
+    parseForgivingJson(body),
+  );
+
+  // Whoever asks is known before the body is read.
+  app.addHook('onRequest', async ({ url, headers }) => {
+    if (url !== '/openapi.json') originOf(headers.authorization);
+  });
+
+  app.post(
+    VM_API_PATH,
+    { schema: { summary: 'Have a VM started here, or learn where it is', body: loadRequestSchema } },
+    async (request, reply) => {
+      const { headers, body } = request;
+      const owner = originOf(headers.authorization);
+      const wanted = body.virtualmachine;
+      const configuration = configurationOf(wanted, options);
+      const { name, imageRef, imageDigest } = wanted;
+      let vm = await pool.create({ name, owner, imageRef, imageDigest, configuration });
+      const waitMs = preferredWaitMs(headers['prefer']?.toString());
+      if (waitMs > 0) {
+        const gone = new AbortController();
+        request.raw.socket.once('close', () => gone.abort());
+        vm = await pool.settled(name, AbortSignal.any([gone.signal, AbortSignal.timeout(waitMs)]));
+        reply.header('Preference-Applied', `wait=${waitMs / 1000}`);
+      }
+      const loaded = describe(vm);
+      reply.code(vm.phase === 'ready' ? 201 : 202).header('Location', `${VM_API_PATH}/${name}`);
+      return preferredForm(headers.accept) === 'xml'
+        ? reply.type(XML).send(vmToXml(loaded))
+        : reply.send({ virtualmachine: loaded });
+    },
+  );
+
+  app.get(VM_API_PATH, { schema: { summary: "The origin's VMs" } }, ({ headers }, reply) => {
+    const origin = originOf(headers.authorization);
+    const loaded = pool.list().filter(({ owner }) => owner === origin).map(describe);
+    return preferredForm(headers.accept) === 'xml'
+      ? reply.type(XML).send(vmsToXml(loaded))
+      : reply.send({ virtualmachines: loaded });
+  });
+
+  app.get(
+    `${VM_API_PATH}/:name`,
+    { schema: { summary: 'One VM', params: byName } },
+    ({ headers, params }, reply) => {
+      const loaded = describe(ownVm(headers.authorization, params.name));
+      return preferredForm(headers.accept) === 'xml'
+        ? reply.type(XML).send(vmToXml(loaded))
+        : reply.send({ virtualmachine: loaded });
+    },
+  );
+
+  app.delete(
+    `${VM_API_PATH}/:name`,
+    { schema: { summary: 'Stop a VM: its origin serves again', params: byName } },
+    async ({ headers, params }, reply) => {
+      await pool.remove(ownVm(headers.authorization, params.name).name);
+      return reply.code(204).send();
+    },
+  );
+  return app;
+}
+
+function configurationOf(
+  wanted: LoadRequest['virtualmachine'],
+  options: Pick<VmApiOptions, 'configurations' | 'defaultConfiguration'>,
+): Configuration {
+  if (wanted.configuration) return wanted.configuration;
+  const id = wanted.configurationid ?? options.defaultConfiguration;
+  const configuration = Object.hasOwn(options.configurations, id) ? options.configurations[id] : undefined;
+  if (configuration) return configuration;
+  const known = Object.keys(options.configurations).join(', ');
+  throw poolError('configuration_unknown', `configurationid: no configuration ${id} is stored here; there are ${known}`);
+}
+
+function describeVm(vm: Vm, options: VmApiOptions): LoadedVm {
+  const authority = options.authorityOf(vm.name);
+  return {
+    name: vm.name,
+    status: vm.phase,
+    host: authority.replace(/:\d+$/, ''),
+    url: `http://${authority}/`,
+    ip: options.publicAddress,
+    imageRef: vm.imageRef,
+    imageDigest: vm.imageDigest,
+    ...vm.configuration,
+    reason: vm.reason,
+  };
+}

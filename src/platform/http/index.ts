@@ -1,0 +1,8 @@
+/** HTTP servers for APIs. What the gateway's data plane speaks is its own. */
+export {
+  type ApiServer,
+  type ApiServerOptions,
+  createApiServer,
+  httpError,
+  listen,
+} from './api-server.ts';

@@ -1,0 +1,2 @@
+/** Listening and connecting: what every server's socket has in common. */
+export { type Listen, listenError, socketError } from './listen.ts';

@@ -1,0 +1,172 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { messageOf, type Random } from '../../base/index.ts';
+import { runCommand } from '../../platform/process/index.ts';
+import type { ImageManifest } from '../schema.ts';
+import { type ContentTree, readContentTree } from './content-tree.ts';
+import { type CpioEntry, cpioArchive } from './cpio.ts';
+import { DebianPackages, type PackageRecord, type RunCommand } from './debian-package.ts';
+import { buildError } from './errors.ts';
+import { type GuestKernel, readGuestKernel } from './guest-kernel.ts';
+import { writeImageDirectory } from './image-directory.ts';
+import { PackageFiles } from './package-files.ts';
+
+export interface WebImageOptions {
+  readonly name: string;
+  /** Served by the guest below `/`. Without it the guest shows a page that says so. */
+  readonly contentDirectory?: string;
+  /** Becomes the image. An image that is there is replaced; a folder with anything else in it is refused. */
+  readonly outputDirectory: string;
+  /** Keeps the Debian packages, so that the next build needs no network. */
+  readonly cacheDirectory: string;
+  /** The folder `guest/web` of this project. */
+  readonly recipeDirectory: string;
+  /** For which processor; this machine's own when absent. */
+  readonly architecture?: ImageManifest['architecture'];
+  readonly signal?: AbortSignal;
+  /** Called when a step begins: `done` of `total` steps are behind us. */
+  readonly onProgress?: (step: { label: string; done: number; total: number }) => void;
+}
+
+/** arm64 is made the same way, and untested. */
+const DEBIAN_ARCHITECTURES = { x86_64: 'amd64', aarch64: 'arm64' } as const;
+/** What the guest's init loads, see there; what these need comes along. */
+const MODULES = ['virtio_mmio', 'virtio_net', 'virtio_blk', 'virtio_console', 'virtio_rng'];
+/** The kernel tests its ciphers at each boot, a tenth of the way to the first answer under emulation. */
+const COMMAND_LINE = 'quiet cryptomgr.notests';
+const MIB = 2 ** 20;
+/** Below this the guest fails to boot. */
+const BASE_MEMORY_BYTES = 128 * MIB;
+
+/**
+ * Builds the image *web*: a guest that serves a folder over HTTP. The same packages, recipe and content give the same octets.
+ *
+ * @throws the errors of `errors.ts` in this folder, and the signal's reason.
+ */
+export async function buildWebImage(
+  deps: { random: Random; run?: RunCommand },
+  options: WebImageOptions,
+): Promise<ImageManifest> {
+  const { signal, contentDirectory, recipeDirectory } = options;
+  const run = deps.run ?? runCommand;
+  const architecture = options.architecture ?? (process.arch === 'arm64' ? 'aarch64' : 'x86_64');
+  const debianArchitecture = DEBIAN_ARCHITECTURES[architecture];
+  const packages = new DebianPackages(
+    { run },
+    { cacheDirectory: options.cacheDirectory, architecture: debianArchitecture },
+  );
+  const step = progress(options, 5);
+
+  step('Reading the content');
+  const content =
+    contentDirectory === undefined ? undefined : await readContentTree(contentDirectory, 'www', signal);
+  step('Fetching the Linux kernel');
+  const kernelRecord = await findKernel(packages, debianArchitecture, signal);
+  const kernelPackage = await packages.fetch(kernelRecord, signal);
+  step('Fetching busybox');
+  const busyboxRecord = await packages.find('busybox-static', signal);
+  const busyboxPackage = await packages.fetch(busyboxRecord, signal);
+  step('Unpacking');
+  const kernel = await PackageFiles.with(
+    { run },
+    kernelPackage,
+    (files) => readGuestKernel(files, MODULES),
+    signal,
+  );
+  const busybox = await PackageFiles.with({ run }, busyboxPackage, readBusybox, signal);
+  const base = await baseEntries(recipeDirectory, kernel, busybox);
+  step('Writing the image');
+  return writeImageDirectory(
+    deps,
+    options.outputDirectory,
+    async (write) => ({
+      format: 'orilla.image/1',
+      name: options.name,
+      architecture,
+      kernel: await write('vmlinuz', [kernel.image]),
+      initrd: [
+        await write('base.cpio', cpioArchive(base)),
+        ...(content ? [await write('content.cpio', cpioArchive(content.entries))] : []),
+      ],
+      commandLine: COMMAND_LINE,
+      http: { port: 80, readyPath: '/' },
+      minimumMemoryBytes: memoryFor(content),
+      sources: {
+        [kernelRecord.name]: kernelRecord.version,
+        [busyboxRecord.name]: busyboxRecord.version,
+      },
+    }),
+    signal,
+  );
+}
+
+/** `linux-image-cloud-*` is empty and depends on the newest kernel, which has its version in its name. */
+async function findKernel(
+  packages: DebianPackages,
+  architecture: string,
+  signal: AbortSignal | undefined,
+): Promise<PackageRecord> {
+  const newest = await packages.find(`linux-image-cloud-${architecture}`, signal);
+  const name = newest.depends.find((dependency) => dependency.startsWith('linux-image-'));
+  if (name !== undefined) return packages.find(name, signal);
+  throw buildError('guest_kernel_unsuitable', `${newest.name} ${newest.version} names no kernel package`);
+}
+
+async function readBusybox(files: PackageFiles): Promise<Buffer> {
+  // Debian 13 moved /bin into /usr.
+  const name = files.names.find((candidate) => /^(?:usr\/)?bin\/busybox$/.test(candidate));
+  const [busybox] = name === undefined ? [] : await files.read([name]);
+  if (busybox) return busybox;
+  throw buildError('package_damaged', 'the Debian package busybox-static holds no busybox');
+}
+
+async function baseEntries(
+  recipeDirectory: string,
+  kernel: GuestKernel,
+  busybox: Buffer,
+): Promise<CpioEntry[]> {
+  const recipe = async (file: string): Promise<Buffer> =>
+    readFile(join(recipeDirectory, file)).catch((error: unknown) => {
+      throw buildError('recipe_invalid', `the guest's recipe is not whole: ${messageOf(error)}`, error);
+    });
+  const directory = (name: string, mode = 0o755): CpioEntry => ({ kind: 'directory', name, mode });
+  const file = (name: string, mode: number, content: Buffer): CpioEntry => ({
+    kind: 'file',
+    name,
+    mode,
+    content,
+  });
+  return [
+    ...['bin', 'dev', 'etc', 'proc', 'sys', 'www', 'www/cgi-bin'].map((name) => directory(name)),
+    directory('tmp', 0o1777),
+    // The kernel gives init this for its words, before init can mount what knows all devices (Linux, devices.txt: 5, 1).
+    { kind: 'character-device', name: 'dev/console', mode: 0o600, major: 5, minor: 1 },
+    file('bin/busybox', 0o755, busybox),
+    { kind: 'symlink', name: 'bin/sh', target: 'busybox' },
+    file('init', 0o755, await recipe('init')),
+    // Debian's number for whoever serves the web.
+    file('etc/passwd', 0o644, Buffer.from('root:x:0:0::/:/bin/sh\nwww:x:33:33::/www:/bin/false\n')),
+    file('etc/group', 0o644, Buffer.from('root:x:0:\nwww:x:33:\n')),
+    file('etc/httpd.conf', 0o644, await recipe('httpd.conf')),
+    file('www/index.html', 0o644, await recipe('index.html')),
+    file('www/cgi-bin/where', 0o755, await recipe('where')),
+    ...kernel.moduleEntries,
+  ];
+}
+
+/**
+ * While the kernel unpacks the content it is in memory twice. And the root file system takes half of the memory at most
+ * (Linux, "ramfs, rootfs and initramfs": tmpfs).
+ */
+function memoryFor(content: ContentTree | undefined): number {
+  return BASE_MEMORY_BYTES + Math.ceil((2 * (content?.sizeBytes ?? 0)) / MIB) * MIB;
+}
+
+function progress({ onProgress, signal }: WebImageOptions, total: number): (label: string) => void {
+  let done = 0;
+  return (label) => {
+    signal?.throwIfAborted();
+    onProgress?.({ label, done, total });
+    done += 1;
+  };
+}

@@ -1,0 +1,40 @@
+import type { StoredImage } from '../images/image-store.ts';
+import type { Configuration } from '../schema.ts';
+
+/** What a machine is started from. */
+export interface MachineSpec {
+  /** Unique among the machines that run: names its run directory. */
+  readonly id: string;
+  /** The VM's name; the guest learns it as its host name. */
+  readonly name: string;
+  readonly image: StoredImage;
+  readonly configuration: Configuration;
+}
+
+export type Accelerator = 'kvm' | 'tcg';
+
+/** A running machine. It is not known yet whether its guest answers. */
+export interface Machine {
+  readonly id: string;
+  /** The process that runs it. */
+  readonly pid: number;
+  /** Where connections to the guest's HTTP server go. */
+  readonly address: { readonly host: string; readonly port: number };
+  readonly accelerator: Accelerator;
+  /** Resolves once, with a sentence that says why, when the machine is no more, whoever ended it. */
+  readonly exited: Promise<string>;
+  /** Ends the machine at once; resolves when it is gone and its run directory is removed. Twice is fine. */
+  stop(): Promise<void>;
+}
+
+/** The port behind which machines run: QEMU in the product, plain processes in tests. One suite shows both. */
+export interface Hypervisor {
+  /**
+   * @throws `hypervisor_missing` when this host has none, `machine_failed` when the machine did not come up, `disk_full`.
+   */
+  start(spec: MachineSpec, signal: AbortSignal): Promise<Machine>;
+  /** Ends the machines that an earlier process of ours left running. Returns how many there were. */
+  endStrays(): Promise<number>;
+  /** What the guest last wrote to its console, at most 64 KiB; empty when the machine is not known. */
+  consoleTail(id: string): Promise<string>;
+}

@@ -1,0 +1,188 @@
+/**
+ * Which accelerator works here. `/dev/kvm` may be there, answer, and even run a boot sector, and still hang on a real
+ * kernel; so the verdict comes from booting the image's own kernel to its first words, once under TCG and once under
+ * KVM. KVM is chosen when it gets there, and sooner than TCG.
+ *
+ * A kernel that has no initial RAM file system says so on the console and reboots, which `-no-reboot` turns into an end:
+ * that sentence is the token, so any Linux kernel can be probed.
+ * @module
+ */
+import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { accessSync, constants } from 'node:fs';
+import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { cpus, release } from 'node:os';
+import { dirname } from 'node:path';
+import { z } from 'zod';
+import { type Clock, formatDuration, messageOf } from '../../../base/index.ts';
+import { runCommand } from '../../../platform/process/index.ts';
+import type { Log } from '../../../platform/telemetry/index.ts';
+import type { StoredImage } from '../../images/image-store.ts';
+import type { Accelerator } from '../hypervisor.ts';
+import { qemuProgram } from './command-line.ts';
+
+const BOOT_TOKEN = 'Kernel panic - not syncing: VFS: Unable to mount root fs';
+const TCG_DEADLINE_MS = 60_000;
+
+const verdictSchema = z.object({
+  accelerator: z.enum(['kvm', 'tcg']),
+  /** A sentence for the operator. */
+  reason: z.string(),
+  /** What the verdict depends on; another key means: probe again. */
+  key: z.string(),
+});
+export type AcceleratorVerdict = z.infer<typeof verdictSchema>;
+
+/** How a kernel's boot under one accelerator went. */
+export type BootOutcome = { readonly bootedMs: number } | { readonly failure: string };
+
+/** The decision alone: KVM must boot the kernel, and beat TCG. */
+export function judge(kvm: BootOutcome, tcg: BootOutcome): Omit<AcceleratorVerdict, 'key'> {
+  const tcgTime = 'bootedMs' in tcg ? `TCG boots it in ${formatDuration(tcg.bootedMs)}` : `TCG: ${tcg.failure}`;
+  if ('failure' in kvm) {
+    return { accelerator: 'tcg', reason: `KVM does not boot a kernel here (${kvm.failure}); ${tcgTime}` };
+  }
+  const kvmTime = `KVM boots a kernel in ${formatDuration(kvm.bootedMs)}`;
+  const isFaster = 'failure' in tcg || kvm.bootedMs < tcg.bootedMs;
+  return { accelerator: isFaster ? 'kvm' : 'tcg', reason: `${kvmTime}; ${tcgTime}` };
+}
+
+export class AcceleratorProbe {
+  readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #verdictPath: string;
+  #verdict: Promise<AcceleratorVerdict> | undefined;
+
+  /** @param verdictPath where the verdict is kept for the next start. */
+  constructor(deps: { clock: Clock; log: Log }, verdictPath: string) {
+    this.#clock = deps.clock;
+    this.#log = deps.log;
+    this.#verdictPath = verdictPath;
+  }
+
+  /** The verdict, measured with this image's kernel unless one for the same host and QEMU is kept. */
+  async choose(image: StoredImage, signal: AbortSignal): Promise<AcceleratorVerdict> {
+    this.#verdict ??= this.#find(image, signal);
+    try {
+      return await this.#verdict;
+    } catch (error) {
+      this.#verdict = undefined;
+      throw error;
+    }
+  }
+
+  /** The verdict that is kept, when there is one for this host and QEMU. */
+  async kept(): Promise<AcceleratorVerdict | undefined> {
+    const verdict = await readVerdict(this.#verdictPath);
+    return verdict?.key === (await hostKey(qemuProgram(hostArchitecture()))) ? verdict : undefined;
+  }
+
+  async #find(image: StoredImage, signal: AbortSignal): Promise<AcceleratorVerdict> {
+    const program = qemuProgram(image.manifest.architecture);
+    const device = kvmDevice();
+    const cannotUseKvm =
+      image.manifest.architecture === hostArchitecture() ? device : 'the image is for another processor';
+    if (cannotUseKvm !== undefined) return { accelerator: 'tcg', reason: cannotUseKvm, key: '' };
+    const kept = await this.kept();
+    if (kept) return kept;
+    const tcg = await this.#boot(program, image, 'tcg', TCG_DEADLINE_MS, signal);
+    const kvmDeadlineMs = 'bootedMs' in tcg ? Math.ceil(tcg.bootedMs) : TCG_DEADLINE_MS;
+    const kvm = await this.#boot(program, image, 'kvm', kvmDeadlineMs, signal);
+    const verdict = { ...judge(kvm, tcg), key: await hostKey(program) };
+    this.#log.info({ accelerator: verdict.accelerator, reason: verdict.reason }, 'accelerator chosen');
+    await this.#keep(verdict);
+    return verdict;
+  }
+
+  async #boot(
+    program: string,
+    image: StoredImage,
+    accelerator: Accelerator,
+    deadlineMs: number,
+    signal: AbortSignal,
+  ): Promise<BootOutcome> {
+    const isArm = image.manifest.architecture === 'aarch64';
+    const startMs = this.#clock.monotonicMs();
+    const child = spawn(
+      program,
+      [
+        ...['-machine', isArm ? 'virt' : 'microvm,acpi=on,rtc=on', '-cpu', 'max', '-m', '128M', '-smp', '1'],
+        ...['-accel', accelerator, '-nodefaults', '-no-user-config', '-no-reboot', '-display', 'none'],
+        ...['-sandbox', 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny'],
+        ...['-kernel', image.kernelPath, '-append', `console=${isArm ? 'ttyAMA0' : 'ttyS0'} panic=-1`],
+        ...['-serial', 'stdio'],
+      ],
+      { stdio: ['ignore', 'pipe', 'pipe'] },
+    );
+    const outcome = Promise.withResolvers<BootOutcome>();
+    let said = '';
+    const hear = (text: string) => {
+      // Enough to find a token that is cut in two; the rest of a console is of no interest.
+      said = (said + text).slice(-8192);
+      if (said.includes(BOOT_TOKEN)) outcome.resolve({ bootedMs: this.#clock.monotonicMs() - startMs });
+    };
+    child.stdout.setEncoding('utf8').on('data', hear);
+    child.stderr.setEncoding('utf8').on('data', hear);
+    child.on('error', (error) => outcome.resolve({ failure: messageOf(error) }));
+    child.on('close', () => outcome.resolve({ failure: said.trim().split('\n').at(-1)?.slice(0, 200) || 'no word' }));
+    const timer = this.#clock.after(deadlineMs, () =>
+      outcome.resolve({ failure: `not booted after ${formatDuration(deadlineMs)}` }),
+    );
+    const onAbort = () => outcome.reject(signal.reason);
+    signal.addEventListener('abort', onAbort, { once: true });
+    try {
+      signal.throwIfAborted();
+      return await outcome.promise;
+    } finally {
+      signal.removeEventListener('abort', onAbort);
+      timer[Symbol.dispose]();
+      child.kill('SIGKILL');
+    }
+  }
+
+  async #keep(verdict: AcceleratorVerdict): Promise<void> {
+    try {
+      await mkdir(dirname(this.#verdictPath), { recursive: true });
+      await writeFile(`${this.#verdictPath}.new`, JSON.stringify(verdict));
+      await rename(`${this.#verdictPath}.new`, this.#verdictPath);
+    } catch (err) {
+      // Costs a probe at the next start, nothing more.
+      this.#log.warn({ err }, 'accelerator verdict not kept');
+    }
+  }
+}
+
+/** Why `/dev/kvm` cannot be used at all; `undefined` when it is worth a probe. */
+function kvmDevice(): string | undefined {
+  try {
+    accessSync('/dev/kvm', constants.R_OK | constants.W_OK);
+    return undefined;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'ENOENT'
+      ? 'this host has no /dev/kvm'
+      : '/dev/kvm may not be opened by this user (group kvm)';
+  }
+}
+
+const hostArchitecture = () => (process.arch === 'arm64' ? 'aarch64' : 'x86_64');
+
+async function hostKey(program: string): Promise<string> {
+  const version = await runCommand(program, ['--version'], { timeoutMs: 10_000 }).then(
+    (output) => output.stdout,
+    () => 'no QEMU',
+  );
+  const processorInformation = await readFile('/proc/cpuinfo', 'utf8').catch(() => '');
+  const flags = /^(?:flags|Features)\s*:(.*)$/m.exec(processorInformation)?.[1] ?? '';
+  return createHash('sha256')
+    .update([release(), version, cpus()[0]?.model ?? '', flags].join('\n'))
+    .digest('hex');
+}
+
+async function readVerdict(path: string): Promise<AcceleratorVerdict | undefined> {
+  const text = await readFile(path, 'utf8').catch(() => '{}');
+  try {
+    return verdictSchema.safeParse(JSON.parse(text)).data;
+  } catch {
+    return undefined;
+  }
+}

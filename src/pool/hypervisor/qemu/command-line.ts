@@ -1,0 +1,81 @@
+import type { ImageManifest } from '../../schema.ts';
+import type { Accelerator, MachineSpec } from '../hypervisor.ts';
+
+/** The files of one machine in its run directory. Short names: a Unix socket's path has at most 107 octets. */
+export const RUN_FILES = {
+  monitor: 'qmp',
+  console: 'console.log',
+  errors: 'qemu.log',
+  disk: 'disk.raw',
+} as const;
+
+/** Begins the name of every QEMU of ours, in its arguments for all to see. */
+export const NAME_PREFIX = 'orilla-';
+
+/** QEMU's program for an image. */
+export const qemuProgram = (architecture: ImageManifest['architecture']): string =>
+  architecture === 'aarch64' ? 'qemu-system-aarch64' : 'qemu-system-x86_64';
+
+/** The guest's view of QEMU's user-mode network (QEMU, "Using the user mode network stack"). */
+const GUEST_ADDRESS = '10.0.2.15/24';
+const GUEST_GATEWAY = '10.0.2.2';
+
+/**
+ * QEMU's arguments for one machine, run in its run directory.
+ *
+ * `-nodefaults -no-user-config`: no device that is not named here. `-sandbox`: QEMU itself can start no program and
+ * gain no privilege. `restrict=on`: the guest reaches nothing, not even the host's loopback; only the one forwarded
+ * port leads in. Port 0: the kernel picks a free one and QEMU tells which, so no two starts race for it.
+ */
+export function qemuArguments(spec: MachineSpec, accelerator: Accelerator): string[] {
+  const { image, configuration } = spec;
+  const { manifest } = image;
+  const isArm = manifest.architecture === 'aarch64';
+  const kernelCommandLine = [
+    isArm ? 'console=ttyAMA0' : 'console=ttyS0',
+    'panic=-1',
+    manifest.commandLine,
+    `orilla.name=${spec.name}`,
+    `orilla.ip=${GUEST_ADDRESS}`,
+    `orilla.gateway=${GUEST_GATEWAY}`,
+  ];
+  const disk =
+    configuration.diskBytes > 0
+      ? [
+          '-drive',
+          `file=${RUN_FILES.disk},if=none,id=disk0,format=raw,cache=unsafe,discard=unmap`,
+          '-device',
+          'virtio-blk-device,drive=disk0',
+        ]
+      : [];
+  return [
+    ...['-name', `${NAME_PREFIX}${spec.id}`],
+    ...['-machine', isArm ? 'virt' : 'microvm,acpi=on,rtc=on'],
+    // A translation cache below 128 MiB gave dead guests on microvm; `-cpu host` aborts where KVM is not whole.
+    ...['-accel', accelerator === 'kvm' ? 'kvm' : 'tcg,thread=multi,tb-size=128'],
+    ...['-cpu', 'max'],
+    ...['-smp', String(configuration.cpus)],
+    ...['-m', `${Math.ceil(configuration.memoryBytes / 2 ** 20)}M`],
+    ...['-nodefaults', '-no-user-config', '-no-reboot', '-display', 'none'],
+    ...['-sandbox', 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny'],
+    ...['-kernel', image.kernelPath, '-initrd', image.initrdPath, '-append', kernelCommandLine.join(' ')],
+    ...['-chardev', `file,id=console0,path=${RUN_FILES.console}`, '-serial', 'chardev:console0'],
+    ...['-chardev', `socket,id=monitor0,path=${RUN_FILES.monitor},server=on,wait=off`],
+    ...['-mon', 'chardev=monitor0,mode=control'],
+    ...['-netdev', `user,id=net0,restrict=on,hostfwd=tcp:127.0.0.1:0-:${manifest.http.port}`],
+    ...['-device', 'virtio-net-device,netdev=net0'],
+    ...['-object', 'rng-random,id=rng0,filename=/dev/urandom', '-device', 'virtio-rng-device,rng=rng0'],
+    ...disk,
+  ];
+}
+
+/**
+ * The host's port that leads to the guest, out of the monitor's `info usernet`:
+ *
+ *     Protocol[State]    FD  Source Address  Port   Dest. Address  Port RecvQ SendQ
+ *     TCP[HOST_FORWARD]  12       127.0.0.1 38157       10.0.2.15    80     0     0
+ */
+export function forwardedPort(usernet: string): number | undefined {
+  const port = /^\s*TCP\[HOST_FORWARD\]\s+\d+\s+\S+\s+(\d+)\s/m.exec(usernet)?.[1];
+  return port === undefined ? undefined : Number(port);
+}

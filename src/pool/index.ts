@@ -1,0 +1,19 @@
+/**
+ * Virtual machines on this host: images, QEMU, and VMs that are kept as they are wanted.
+ *
+ * @example
+ * const images = await ImageStore.open({ clock, random }, '/var/lib/orilla/images');
+ * const pool = await Pool.start({ clock, random, log, registry, store, images, hypervisor }, options);
+ * await pool.create({ name: 'photos', owner: 'photos', imageRef: 'sha256:…', configuration });
+ * @module
+ */
+export { buildWebImage } from './build/index.ts';
+export { poolError } from './errors.ts';
+export type { Accelerator, Hypervisor, Machine, MachineSpec } from './hypervisor/hypervisor.ts';
+export { AcceleratorProbe, type AcceleratorVerdict } from './hypervisor/qemu/accelerator.ts';
+export { QemuHypervisor } from './hypervisor/qemu/qemu-hypervisor.ts';
+export { resolveImageRef } from './images/image-ref.ts';
+export { directorySource, type ImageSource, urlSource } from './images/image-source.ts';
+export { ImageStore, type StoredImage } from './images/image-store.ts';
+export { Pool, type PoolDeps, type PoolOptions, type VmRequest } from './pool.ts';
+export { type PoolTables, poolMigrations } from './vm-table.ts';

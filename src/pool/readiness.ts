@@ -1,0 +1,74 @@
+import { request } from 'node:http';
+import type { Clock } from '../base/index.ts';
+
+/** One look at a guest's HTTP server: true when it answers with a status below 500 within `timeoutMs`. */
+export type HttpProbe = (
+  address: { readonly host: string; readonly port: number },
+  path: string,
+  timeoutMs: number,
+  signal?: AbortSignal,
+) => Promise<boolean>;
+
+export const probeHttp: HttpProbe = (address, path, timeoutMs, signal) =>
+  new Promise((resolve) => {
+    const probe = request({ ...address, path, agent: false, headers: { 'user-agent': 'orilla-probe' } });
+    const timeout = AbortSignal.timeout(timeoutMs);
+    const bound = signal ? AbortSignal.any([signal, timeout]) : timeout;
+    const finish = (answers: boolean) => {
+      bound.removeEventListener('abort', onBound);
+      probe.destroy();
+      resolve(answers);
+    };
+    const onBound = () => finish(false);
+    bound.addEventListener('abort', onBound, { once: true });
+    if (bound.aborted) onBound();
+    probe.on('response', ({ statusCode = 500 }) => finish(statusCode < 500));
+    probe.on('error', () => finish(false));
+    probe.end();
+  });
+
+/**
+ * Probes overlap, a new one each 50 ms: a single probe with a long timeout that is sent while the guest boots is lost
+ * there, and makes a start look as long as its timeout.
+ */
+const PROBE_INTERVAL_MS = 50;
+const PROBE_TIMEOUT_MS = 400;
+
+/** Resolves as soon as one probe is answered; rejects when `signal` aborts first. */
+export async function untilReady(
+  clock: Clock,
+  probe: HttpProbe,
+  address: { readonly host: string; readonly port: number },
+  path: string,
+  signal: AbortSignal,
+): Promise<void> {
+  const answered = new AbortController();
+  const either = AbortSignal.any([signal, answered.signal]);
+  while (!answered.signal.aborted) {
+    signal.throwIfAborted();
+    void probe(address, path, PROBE_TIMEOUT_MS, either).then((isReady) => {
+      if (isReady) answered.abort();
+    });
+    await clock.sleep(PROBE_INTERVAL_MS, either).catch(() => undefined);
+  }
+}
+
+const WATCH_INTERVAL_MS = 2000;
+const WATCH_TIMEOUT_MS = 5000;
+const MISSES_LIMIT = 3;
+
+/** Resolves with a reason once a guest that was ready did not answer three probes in a row. */
+export async function untilUnresponsive(
+  clock: Clock,
+  probe: HttpProbe,
+  address: { readonly host: string; readonly port: number },
+  path: string,
+  signal: AbortSignal,
+): Promise<string> {
+  for (let misses = 0; misses < MISSES_LIMIT; ) {
+    await clock.sleep(WATCH_INTERVAL_MS, signal);
+    misses = (await probe(address, path, WATCH_TIMEOUT_MS, signal)) ? 0 : misses + 1;
+    signal.throwIfAborted();
+  }
+  return `the guest did not answer ${MISSES_LIMIT} probes in a row`;
+}

@@ -1,0 +1,81 @@
+/**
+ * The life of a VM, decided without any effect:
+ *
+ *     fetching ──fetched──▶ starting ──answered──▶ ready
+ *        │                     │                     │
+ *        └──────── failed ─────┴──── failed ─────────┘
+ *                    │
+ *                    ├─▶ waiting ──retried──▶ fetching       while attempts are left
+ *                    └─▶ failed                              when it is final, or none is left
+ *
+ *     any ──stopped──▶ stopping
+ * @module
+ */
+import type { Machine } from './hypervisor/hypervisor.ts';
+
+export type VmState =
+  | { readonly phase: 'fetching'; readonly sinceMs: number; readonly attempt: number }
+  | { readonly phase: 'starting'; readonly sinceMs: number; readonly attempt: number }
+  | { readonly phase: 'ready'; readonly sinceMs: number; readonly attempt: number; readonly machine: Machine }
+  | {
+      readonly phase: 'waiting';
+      readonly sinceMs: number;
+      readonly attempt: number;
+      readonly retryAtMs: number;
+      readonly reason: string;
+    }
+  | { readonly phase: 'failed'; readonly sinceMs: number; readonly reason: string }
+  | { readonly phase: 'stopping'; readonly sinceMs: number };
+
+export type VmEvent =
+  | { readonly kind: 'fetched' }
+  | { readonly kind: 'answered'; readonly machine: Machine }
+  /** `isFinal`: another attempt cannot help, for example with an image of the wrong digest. */
+  | { readonly kind: 'failed'; readonly reason: string; readonly isFinal: boolean }
+  | { readonly kind: 'retried' }
+  | { readonly kind: 'stopped' };
+
+/** Starts in a row that may fail before a VM is given up. */
+export const ATTEMPT_LIMIT = 6;
+/** A VM that served this long counts as sound: its next failure is the first again. */
+const SOUND_AFTER_MS = 5000;
+const FIRST_DELAY_MS = 250;
+const LONGEST_DELAY_MS = 30_000;
+
+export const initialState = (nowMs: number): VmState => ({ phase: 'fetching', sinceMs: nowMs, attempt: 1 });
+
+/** How long to wait after the `attempt`-th failure in a row: none after the first, then 250 ms doubled each time. */
+export const retryDelayMs = (attempt: number): number =>
+  attempt <= 1 ? 0 : Math.min(FIRST_DELAY_MS * 2 ** (attempt - 2), LONGEST_DELAY_MS);
+
+/** The state after `event`; the same object when the event does not matter in this state. */
+export function transition(state: VmState, event: VmEvent, nowMs: number): VmState {
+  if (state.phase === 'stopping') return state;
+  switch (event.kind) {
+    case 'stopped':
+      return { phase: 'stopping', sinceMs: nowMs };
+    case 'fetched':
+      return state.phase === 'fetching' ? { ...state, phase: 'starting', sinceMs: nowMs } : state;
+    case 'answered':
+      return state.phase === 'starting'
+        ? { phase: 'ready', sinceMs: nowMs, attempt: state.attempt, machine: event.machine }
+        : state;
+    case 'retried':
+      return state.phase === 'waiting' ? { phase: 'fetching', sinceMs: nowMs, attempt: state.attempt + 1 } : state;
+    case 'failed':
+      return afterFailure(state, event, nowMs);
+  }
+}
+
+function afterFailure(state: VmState, event: VmEvent & { kind: 'failed' }, nowMs: number): VmState {
+  if (state.phase === 'waiting' || state.phase === 'failed' || state.phase === 'stopping') return state;
+  const { reason } = event;
+  // A VM that did serve is never given up, only started again less and less eagerly.
+  const hasServed = state.phase === 'ready';
+  if (event.isFinal || (!hasServed && state.attempt >= ATTEMPT_LIMIT)) {
+    return { phase: 'failed', sinceMs: nowMs, reason };
+  }
+  const isSound = hasServed && nowMs - state.sinceMs >= SOUND_AFTER_MS;
+  const attempt = isSound ? 1 : hasServed ? Math.min(state.attempt, ATTEMPT_LIMIT - 1) : state.attempt;
+  return { phase: 'waiting', sinceMs: nowMs, attempt, retryAtMs: nowMs + retryDelayMs(attempt), reason };
+}

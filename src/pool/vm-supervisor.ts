@@ -1,0 +1,190 @@
+import { type Clock, formatBytes, formatDuration, hasCode, messageOf, type Random, randomId } from '../base/index.ts';
+import type { Log } from '../platform/telemetry/index.ts';
+import { poolError } from './errors.ts';
+import type { Hypervisor, Machine } from './hypervisor/hypervisor.ts';
+import type { StoredImage } from './images/image-store.ts';
+import { type HttpProbe, untilReady, untilUnresponsive } from './readiness.ts';
+import type { Configuration, Vm } from './schema.ts';
+import { initialState, transition, type VmEvent, type VmState } from './vm-state.ts';
+
+/** What is wanted of a VM: kept in the store before anything is done. */
+export interface VmSpec {
+  readonly name: string;
+  readonly owner: string;
+  readonly imageRef: string;
+  /** Known from the request, or recorded when the image was first fetched. */
+  readonly imageDigest?: string | undefined;
+  readonly configuration: Configuration;
+  readonly createdAtMs: number;
+}
+
+export interface SupervisorDeps {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  readonly hypervisor: Hypervisor;
+  readonly probe: HttpProbe;
+  /** Brings the image of `spec`, from here or from where it is. */
+  readonly fetchImage: (spec: VmSpec, signal: AbortSignal) => Promise<StoredImage>;
+  /** Called after every change of phase. */
+  readonly onChange: (supervisor: VmSupervisor, previous: VmState['phase']) => void;
+}
+
+/** Failures that another attempt cannot mend. */
+const FINAL_CODES = ['image_digest_mismatch', 'image_invalid', 'image_outside_root', 'configuration_too_small'];
+
+/** Keeps one VM as it is wanted: fetches, starts, watches, and starts again what died. */
+export class VmSupervisor {
+  readonly #deps: SupervisorDeps;
+  readonly #readyTimeoutMs: number;
+  readonly #stop = new AbortController();
+  #spec: VmSpec;
+  #state: VmState;
+  #machineId: string | undefined;
+  #restarts = 0;
+  #lastStart: Vm['lastStart'];
+  #running: Promise<void> | undefined;
+
+  constructor(deps: SupervisorDeps, spec: VmSpec, readyTimeoutMs: number) {
+    this.#deps = deps;
+    this.#spec = spec;
+    this.#readyTimeoutMs = readyTimeoutMs;
+    this.#state = initialState(deps.clock.nowMs());
+  }
+
+  get spec(): VmSpec {
+    return this.#spec;
+  }
+
+  get state(): VmState {
+    return this.#state;
+  }
+
+  /** The machine that runs for it now or ran last, for its console. */
+  get machineId(): string | undefined {
+    return this.#machineId;
+  }
+
+  describe(): Vm {
+    const { state } = this;
+    return {
+      ...this.#spec,
+      phase: state.phase,
+      sinceMs: state.sinceMs,
+      restarts: this.#restarts,
+      ...('reason' in state && { reason: state.reason }),
+      ...(state.phase === 'ready' && {
+        address: state.machine.address,
+        pid: state.machine.pid,
+        accelerator: state.machine.accelerator,
+      }),
+      ...(this.#lastStart && { lastStart: this.#lastStart }),
+    };
+  }
+
+  /** Begins to work, or begins again after it gave up. Does nothing while it works. */
+  start(): void {
+    if (this.#running || this.#stop.signal.aborted) return;
+    this.#state = initialState(this.#deps.clock.nowMs());
+    this.#running = this.#run().finally(() => {
+      this.#running = undefined;
+    });
+  }
+
+  /** Ends the VM and its machine; resolves when both are gone. */
+  async stop(): Promise<void> {
+    this.#apply({ kind: 'stopped' });
+    this.#stop.abort(new Error('the VM is being stopped'));
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    const { clock } = this.#deps;
+    const { signal } = this.#stop;
+    while (!signal.aborted && this.state.phase !== 'failed') {
+      try {
+        await this.#serveOnce(signal);
+      } catch (error) {
+        if (signal.aborted) return;
+        const isFinal = hasCode(error, ...FINAL_CODES);
+        this.#deps.log.warn({ err: error, vm: this.#spec.name, isFinal }, 'vm failed');
+        this.#apply({ kind: 'failed', reason: messageOf(error), isFinal });
+      }
+      if (this.state.phase !== 'waiting') continue;
+      await clock.sleep(this.state.retryAtMs - clock.nowMs(), signal).catch(() => undefined);
+      this.#restarts += 1;
+      this.#apply({ kind: 'retried' });
+    }
+  }
+
+  /** From the image to the end of the machine. Always throws: a machine that is wanted never ends well. */
+  async #serveOnce(signal: AbortSignal): Promise<never> {
+    const { clock, hypervisor, random } = this.#deps;
+    const startMs = clock.monotonicMs();
+    const image = await this.#deps.fetchImage(this.#spec, signal);
+    this.#spec = { ...this.#spec, imageDigest: image.digest };
+    checkMemory(this.#spec.configuration, image);
+    const fetchedMs = clock.monotonicMs();
+    this.#apply({ kind: 'fetched' });
+
+    this.#machineId = `${this.#spec.name.slice(0, 24)}-${randomId(random, 6)}`;
+    const { name, configuration } = this.#spec;
+    const machine = await hypervisor.start({ id: this.#machineId, name, image, configuration }, signal);
+    try {
+      await this.#untilAnswering(machine, image, signal);
+      const nowMs = clock.monotonicMs();
+      const bootMs = nowMs - fetchedMs;
+      this.#lastStart = { fetchMs: fetchedMs - startMs, bootMs, totalMs: nowMs - startMs };
+      this.#apply({ kind: 'answered', machine });
+      throw poolError('machine_failed', await this.#untilDead(machine, image, signal));
+    } finally {
+      await machine.stop();
+    }
+  }
+
+  async #untilAnswering(machine: Machine, image: StoredImage, signal: AbortSignal): Promise<void> {
+    const { clock, probe } = this.#deps;
+    const givenUp = new AbortController();
+    const timer = clock.after(this.#readyTimeoutMs, () =>
+      givenUp.abort(
+        poolError('machine_failed', `the guest did not answer within ${formatDuration(this.#readyTimeoutMs)}`),
+      ),
+    );
+    void machine.exited.then((reason) => givenUp.abort(poolError('machine_failed', reason)));
+    const either = AbortSignal.any([signal, givenUp.signal]);
+    try {
+      await untilReady(clock, probe, machine.address, image.manifest.http.readyPath, either);
+    } finally {
+      timer[Symbol.dispose]();
+    }
+  }
+
+  async #untilDead(machine: Machine, image: StoredImage, signal: AbortSignal): Promise<string> {
+    const { clock, probe } = this.#deps;
+    const watching = new AbortController();
+    const either = AbortSignal.any([signal, watching.signal]);
+    try {
+      return await Promise.race([
+        machine.exited,
+        untilUnresponsive(clock, probe, machine.address, image.manifest.http.readyPath, either),
+      ]);
+    } finally {
+      watching.abort();
+    }
+  }
+
+  #apply(event: VmEvent): void {
+    const previous = this.#state;
+    this.#state = transition(previous, event, this.#deps.clock.nowMs());
+    if (this.#state !== previous) this.#deps.onChange(this, previous.phase);
+  }
+}
+
+function checkMemory({ memoryBytes }: Configuration, { manifest }: StoredImage): void {
+  if (memoryBytes >= manifest.minimumMemoryBytes) return;
+  throw poolError(
+    'configuration_too_small',
+    `the image ${manifest.name} needs ${formatBytes(manifest.minimumMemoryBytes)} of memory; ` +
+      `its configuration has ${formatBytes(memoryBytes)}`,
+  );
+}

@@ -1,0 +1,56 @@
+import { expect, it } from 'vitest';
+import { systemClock } from '../../src/base/index.ts';
+import type { Hypervisor, MachineSpec } from '../../src/pool/index.ts';
+import { probeHttp, untilReady } from '../../src/pool/readiness.ts';
+
+/** What every hypervisor must do. `specOf` gives a machine that the implementation can start. */
+export function hypervisorSuite(make: () => Hypervisor, specOf: (id: string) => MachineSpec): void {
+  const start = (hypervisor: Hypervisor, id: string) =>
+    hypervisor.start(specOf(id), new AbortController().signal);
+
+  it('starts a machine whose server answers, and ends it', async () => {
+    const machine = await start(make(), 'one');
+    try {
+      await untilReady(systemClock, probeHttp, machine.address, '/', AbortSignal.timeout(60_000));
+      expect((await fetch(`http://127.0.0.1:${machine.address.port}/`)).status).toBe(200);
+      expect(machine.pid).toBeGreaterThan(0);
+    } finally {
+      await machine.stop();
+    }
+    await expect(fetch(`http://127.0.0.1:${machine.address.port}/`)).rejects.toThrow();
+    await machine.stop();
+  });
+
+  it('gives every machine an address of its own', async () => {
+    const hypervisor = make();
+    const machines = await Promise.all(['a', 'b'].map((id) => start(hypervisor, id)));
+    expect(new Set(machines.map(({ address }) => address.port)).size).toBe(2);
+    await Promise.all(machines.map((machine) => machine.stop()));
+  });
+
+  it('notices a machine that is killed, and says so', async () => {
+    const machine = await start(make(), 'killed');
+    process.kill(machine.pid, 'SIGKILL');
+    expect(await machine.exited).toMatch(/SIGKILL/);
+    await machine.stop();
+  });
+
+  it('leaves nothing running when the start is called off', async () => {
+    const calledOff = new AbortController();
+    const starting = make().start(specOf('off'), calledOff.signal);
+    calledOff.abort(new Error('called off'));
+    await expect(starting).rejects.toThrow('called off');
+  });
+
+  it("keeps the end of the guest's console", async () => {
+    const hypervisor = make();
+    const machine = await start(hypervisor, 'talker');
+    try {
+      await untilReady(systemClock, probeHttp, machine.address, '/', AbortSignal.timeout(60_000));
+      expect(await hypervisor.consoleTail('talker')).not.toBe('');
+    } finally {
+      await machine.stop();
+    }
+    expect(await hypervisor.consoleTail('nobody')).toBe('');
+  });
+}

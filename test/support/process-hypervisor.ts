@@ -1,0 +1,67 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import type { Hypervisor, Machine, MachineSpec } from '../../src/pool/index.ts';
+
+/** The guest: an HTTP server that tells its name, holds an answer back, or breaks off, as the path asks. */
+const GUEST = `
+const { createServer } = require('node:http');
+const server = createServer((request, response) => {
+  request.resume();
+  const path = request.url.split('?')[0];
+  if (path === '/silent') return;
+  if (path === '/half') { response.writeHead(200, { 'content-length': 200000 }); response.write('x'.repeat(100000)); return; }
+  if (path === '/half-small') { response.writeHead(200, { 'content-length': 100 }); response.write('x'); return; }
+  response.end('vm ' + process.argv[1] + ' ' + path);
+});
+server.listen(0, '127.0.0.1', () => console.log(server.address().port));
+`;
+
+/** Machines as plain processes: the port's second implementation, for tests that need many starts and no guest. */
+export class ProcessHypervisor implements Hypervisor {
+  readonly #machines = new Map<string, { child: ChildProcess; said: string }>();
+  /** Starts that are to fail, one after the other. */
+  failures: Error[] = [];
+  starts = 0;
+
+  async start(spec: MachineSpec, signal: AbortSignal): Promise<Machine> {
+    this.starts += 1;
+    signal.throwIfAborted();
+    const failure = this.failures.shift();
+    if (failure) throw failure;
+    const child = spawn(process.execPath, ['-e', GUEST, spec.name], { stdio: ['ignore', 'pipe', 'inherit'] });
+    const machine = { child, said: '' };
+    this.#machines.set(spec.id, machine);
+    const exited = new Promise<string>((resolve) => {
+      child.once('exit', (code, killer) => resolve(`the process ended with ${killer ?? code}`));
+    });
+    const port = await new Promise<number>((resolve, reject) => {
+      child.once('error', reject);
+      child.stdout.setEncoding('utf8').on('data', (text: string) => {
+        machine.said += text;
+        resolve(Number(machine.said));
+      });
+      signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
+    }).catch((error: unknown) => {
+      child.kill('SIGKILL');
+      throw error;
+    });
+    return {
+      id: spec.id,
+      pid: child.pid ?? 0,
+      address: { host: '127.0.0.1', port },
+      accelerator: 'tcg',
+      exited,
+      stop: async () => {
+        child.kill('SIGKILL');
+        await exited;
+      },
+    };
+  }
+
+  async endStrays(): Promise<number> {
+    return 0;
+  }
+
+  async consoleTail(id: string): Promise<string> {
+    return this.#machines.get(id)?.said ?? '';
+  }
+}
