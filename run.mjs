@@ -167,7 +167,7 @@ async function main([name, ...rest]) {
     return isAsked ? 0 : 2;
   }
   passOnSignals();
-  const args = rest.filter((argument) => argument !== '--yes');
+  const args = rest.filter((argument) => argument !== '--yes' && argument !== '--');
   // `npm start --yes` without `--`: npm takes the option for itself and hands it down like this.
   const saysYes = args.length < rest.length || process.env.npm_config_yes === 'true';
   const asksFirst = !saysYes && process.env.CI !== 'true' && process.stdin.isTTY;

@@ -127,7 +127,7 @@ export class EdgeClient {
         Authorization: `Bearer ${await this.#deps.readToken()}`,
         ...(waitSeconds > 0 && { Prefer: `wait=${waitSeconds}` }),
       },
-      // With the digest the gateway runs this image and no other, also when somebody stands between us and it.
+      // With the digest the gateway runs this image and no other, whatever it is given when it fetches.
       body: JSON.stringify({
         virtualmachine: { name, imageRef, configurationid, imageDigest: `sha256:${manifest.digest('hex')}` },
       }),

@@ -45,7 +45,7 @@ async function handle(request: IncomingMessage, response: ServerResponse): Promi
     response.end(request.method === 'HEAD' ? undefined : body);
     return;
   }
-  if (isImagePath(path)) {
+  if (path.startsWith(IMAGES)) {
     const name = path.slice(IMAGES.length);
     await sendFrom(options.imageDir, name === '' || name.includes('/') ? undefined : name, request, response);
     return;
@@ -114,7 +114,7 @@ async function sendFrom(
 /** Counts a request, and logs one line once it is answered or its visitor has gone. */
 function account(request: IncomingMessage, response: ServerResponse): void {
   const path = pathOf(request);
-  const counter = isImagePath(path) ? 'imageRequests' : path === '/stats' ? undefined : 'requests';
+  const counter = path.startsWith(IMAGES) ? 'imageRequests' : path === '/stats' ? undefined : 'requests';
   if (counter) stats[counter] += 1;
   const startedMs = performance.now();
   const { socket } = request;
@@ -123,11 +123,11 @@ function account(request: IncomingMessage, response: ServerResponse): void {
     const sentBytes = socket.bytesWritten - sentBefore; // Heads included: it is what the line had to carry.
     if (counter === 'requests') stats.bytesSent += sentBytes;
     const tag = request.headers['bng-api-url'] ?? request.headers['bng-api-server'];
-    const tagged = tag === undefined ? '' : `, tag ${String(tag).slice(0, 200)}`;
+    const listed = gatewayOf(request.headers, options.gateways) ? '' : ' (not on our list)';
+    const tagged = tag === undefined ? '' : `, tag ${String(tag).slice(0, 200)}${listed}`;
     const cut = response.writableFinished ? '' : ', cut off';
-    const tookMs = Math.round(performance.now() - startedMs);
-    const what = `${request.method} ${request.url?.slice(0, 200)}`;
-    log(`${what} ${response.statusCode}, ${sentBytes} bytes, ${tookMs} ms${tagged}${cut}`);
+    const answered = `${response.statusCode}, ${sentBytes} bytes, ${Math.round(performance.now() - startedMs)} ms`;
+    log(`${request.method} ${request.url?.slice(0, 200)} ${answered}${tagged}${cut}`);
   });
 }
 
@@ -185,10 +185,6 @@ function stop(signal: NodeJS.Signals): void {
 function pathOf({ url = '/' }: IncomingMessage): string {
   const query = url.indexOf('?');
   return query < 0 ? url : url.slice(0, query);
-}
-
-function isImagePath(path: string): boolean {
-  return path.startsWith(IMAGES);
 }
 
 /** Without the port. */

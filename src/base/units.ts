@@ -27,7 +27,8 @@ function parseWithUnit(text: string, units: Readonly<Record<string, number>>): n
   const match = /^\s*(\d{1,12}(?:\.\d{1,6})?)\s*([A-Za-z]+)\s*$/.exec(text);
   // hasOwn: "1 constructor" is no size, though every object has one.
   const factor = match?.[2] !== undefined && Object.hasOwn(units, match[2]) ? units[match[2]] : undefined;
-  return factor === undefined ? undefined : Math.round(Number(match?.[1]) * factor);
+  const value = factor === undefined ? undefined : Math.round(Number(match?.[1]) * factor);
+  return Number.isSafeInteger(value) ? value : undefined;
 }
 
 /** 134217728 → `"128 MiB"`; at most one decimal. */

@@ -4,30 +4,34 @@ import { defineErrors, parseBytes, parseDurationMs } from '../../base/index.ts';
 
 export const configError = defineErrors({ config_invalid: 500 });
 
+const A_SIZE = 'expected a size with a unit: B, KiB, MiB, GiB or TiB, for example "128 MiB"';
+const A_DURATION = 'expected a duration with a unit: ms, s, min or h, for example "30 s"';
+const AN_ADDRESS = 'expected a port, or an address and a port, for example "0.0.0.0:8080" or "[::]:8080"';
+
 /** A size in a configuration: `128 MiB`. Read as octets. */
-export const byteSizeSchema = z.string().transform((text, context) => {
+export const byteSizeSchema = z.string(A_SIZE).transform((text, context) => {
   const sizeBytes = parseBytes(text);
   if (sizeBytes !== undefined) return sizeBytes;
-  context.addIssue('expected a size with a unit: B, KiB, MiB, GiB or TiB, for example "128 MiB"');
+  context.addIssue(A_SIZE);
   return z.NEVER;
 });
 
 /** A duration in a configuration: `30 s`. Read as milliseconds. */
-export const durationSchema = z.string().transform((text, context) => {
+export const durationSchema = z.string(A_DURATION).transform((text, context) => {
   const durationMs = parseDurationMs(text);
   if (durationMs !== undefined) return durationMs;
-  context.addIssue('expected a duration with a unit: ms, s, min or h, for example "30 s"');
+  context.addIssue(A_DURATION);
   return z.NEVER;
 });
 
 /** Where to listen: `8080`, `127.0.0.1:8080` or `[::1]:8080`. A bare port listens on loopback only. */
-export const listenSchema = z.union([z.string(), z.number()]).transform((value, context) => {
+export const listenSchema = z.union([z.string(AN_ADDRESS), z.number()]).transform((value, context) => {
   const match = /^(?:(\[[0-9a-fA-F:.]+\]|[^\s:[\]]+):)?(\d{1,5})$/.exec(String(value));
   const port = Number(match?.[2]);
   if (match && port <= 65_535) {
     return { host: (match[1] ?? '127.0.0.1').replace(/^\[|\]$/g, ''), port };
   }
-  context.addIssue('expected a port, or an address and a port, for example "0.0.0.0:8080" or "[::]:8080"');
+  context.addIssue(AN_ADDRESS);
   return z.NEVER;
 });
 
@@ -60,11 +64,11 @@ export function parseConfig<Schema extends z.ZodType>(
   const result = schema.safeParse(value, { reportInput: true });
   if (result.success) return result.data;
   throw invalid(
-    result.error.issues.flatMap(flatten).map((issue) => {
-      const offset = closestOffset(document, issue.path);
-      const where = offset === undefined ? source : `${source}:${lineAt(offset)}`;
-      return `${where}: ${describe(issue)}`;
-    }),
+    result.error.issues
+      .flatMap(flatten)
+      .map((issue) => ({ issue, offset: closestOffset(document, issue.path) }))
+      .sort((a, b) => a.offset - b.offset)
+      .map(({ issue, offset }) => `${source}:${lineAt(offset)}: ${describe(issue)}`),
   );
 }
 
@@ -98,7 +102,7 @@ function describe(issue: z.core.$ZodIssue): string {
 function closestOffset(
   document: ReturnType<typeof parseDocument>,
   path: readonly PropertyKey[],
-): number | undefined {
+): number {
   for (let length = path.length; length > 0; length -= 1) {
     const parent = document.getIn(path.slice(0, length - 1), true);
     const last = path[length - 1];
@@ -106,5 +110,5 @@ function closestOffset(
     const node = isSeq(parent) ? parent.items[Number(last)] : key;
     if (isNode(node) && node.range) return node.range[0];
   }
-  return document.contents?.range?.[0];
+  return document.contents?.range?.[0] ?? 0;
 }

@@ -1,6 +1,7 @@
 import { STATUS_CODES } from 'node:http';
+import type { Socket } from 'node:net';
 import swagger from '@fastify/swagger';
-import fastify, { type FastifyError, type FastifyInstance, type FastifyRequest } from 'fastify';
+import fastify, { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import {
   hasZodFastifySchemaValidationErrors,
   jsonSchemaTransform,
@@ -42,7 +43,19 @@ export interface ApiServerOptions {
  * The caller adds routes, then listens.
  */
 export async function createApiServer(log: Log, options: ApiServerOptions): Promise<ApiServer> {
+  const answerError = (error: FastifyError | Error, request: FastifyRequest, reply: FastifyReply) => {
+    const { status, code, message } = describeError(error);
+    if (status >= 500) log.error({ err: error, method: request.method, url: request.url }, 'request failed');
+    if (status === 401) reply.header('WWW-Authenticate', 'Bearer realm="orilla"');
+    const form = options.errorForm?.(request, { code, message });
+    return form
+      ? reply.code(status).type(form.type).send(form.text)
+      : reply.code(status).send(errorBody(code, message));
+  };
   const app = fastify({
+    // What goes wrong before there is a route, and before there is a request.
+    frameworkErrors: answerError,
+    clientErrorHandler: refuseConnection,
     bodyLimit: options.bodyLimitBytes ?? 64 * 1024,
     requestTimeout: 30_000,
     keepAliveTimeout: 20_000,
@@ -58,7 +71,7 @@ export async function createApiServer(log: Log, options: ApiServerOptions): Prom
   const hosts = options.hosts && new Set(options.hosts);
   if (hosts) {
     app.addHook('onRequest', async (request) => {
-      if (!hosts.has(request.hostname)) {
+      if (!hosts.has(request.hostname.toLowerCase())) {
         throw httpError(
           'wrong_host',
           `this server is not "${request.hostname}"; expected ${[...hosts].join(' or ')}`,
@@ -69,15 +82,7 @@ export async function createApiServer(log: Log, options: ApiServerOptions): Prom
   app.setNotFoundHandler((request, reply) =>
     reply.code(404).send(errorBody('not_found', `there is no ${request.method} ${request.url.slice(0, 200)} here`)),
   );
-  app.setErrorHandler((error: FastifyError | Error, request, reply) => {
-    const { status, code, message } = describeError(error);
-    if (status >= 500) log.error({ err: error, method: request.method, url: request.url }, 'request failed');
-    if (status === 401) reply.header('WWW-Authenticate', 'Bearer realm="orilla"');
-    const form = options.errorForm?.(request, { code, message });
-    return form
-      ? reply.code(status).type(form.type).send(form.text)
-      : reply.code(status).send(errorBody(code, message));
-  });
+  app.setErrorHandler(answerError);
   app.get('/openapi.json', { schema: { hide: true } }, () => app.swagger());
   return app;
 }
@@ -110,9 +115,27 @@ function describeError(error: FastifyError | Error): { status: number; code: str
     });
     return { status: 400, code: 'invalid_request', message: faults.join('; ') };
   }
-  const { statusCode, code } = error as FastifyError;
+  const { statusCode } = error as FastifyError;
   if (statusCode !== undefined && statusCode < 500) {
-    return { status: statusCode, code: code?.toLowerCase() ?? 'invalid_request', message: error.message };
+    return { status: statusCode, code: codeOf(statusCode), message: error.message };
   }
   return { status: 500, code: 'internal', message: STATUS_CODES[500] ?? 'Internal Server Error' };
+}
+
+/** Fastify's own codes are its own to change: 413 → `payload_too_large`. */
+const codeOf = (status: number): string =>
+  status === 400 || STATUS_CODES[status] === undefined
+    ? 'invalid_request'
+    : STATUS_CODES[status].toLowerCase().replaceAll(/[^a-z]+/g, '_');
+
+/** Answers what is not HTTP, or comes too slowly or with too long a head, and hangs up. */
+function refuseConnection(error: Error & { code?: string }, socket: Socket): void {
+  if (error.code === 'ECONNRESET' || !socket.writable) return;
+  const statuses: Record<string, number> = { ERR_HTTP_REQUEST_TIMEOUT: 408, HPE_HEADER_OVERFLOW: 431 };
+  const status = statuses[error.code ?? ''] ?? 400;
+  const body = JSON.stringify(errorBody(codeOf(status), STATUS_CODES[status] ?? 'Bad Request'));
+  socket.end(
+    `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nContent-Type: application/json; charset=utf-8\r\n` +
+      `Content-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
+  );
 }

@@ -1,25 +1,13 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { chmod, mkdir, mkdtemp, readdir, readFile, rename, rm, statfs, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readdir, rename, rm, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { z } from 'zod';
 import { formatBytes, hasCode, messageOf } from '../../base/index.ts';
 import type { runCommand } from '../../platform/process/index.ts';
 import { buildError } from './errors.ts';
+import { type PackageRecord, parseRecord, readRecord } from './package-record.ts';
 
 export type RunCommand = typeof runCommand;
-
-/** What apt's lists say of one version of a package: enough to fetch it and to check what came. */
-const packageRecordSchema = z.object({
-  name: z.string().regex(/^[a-z0-9][a-z0-9+.-]+$/),
-  version: z.string().regex(/^[A-Za-z0-9.+:~-]+$/),
-  architecture: z.string().regex(/^[a-z0-9-]+$/),
-  /** Names of the packages that it depends on, versions and alternatives left out. */
-  depends: z.array(z.string()),
-  sizeBytes: z.int().min(1),
-  sha256: z.string().regex(/^[0-9a-f]{64}$/),
-});
-export type PackageRecord = z.infer<typeof packageRecordSchema>;
 
 /** A package in the cache. */
 export interface DebianPackage extends PackageRecord {
@@ -109,7 +97,7 @@ export class DebianPackages {
       },
     );
     // An installed package is known without lists, but then nothing tells where to fetch it.
-    const record = packageRecordSchema.safeParse(parseRecord(stdout));
+    const record = parseRecord(stdout);
     if (!record.success) throw this.#unknown(name, record.error);
     return record.data;
   }
@@ -163,34 +151,6 @@ export class DebianPackages {
         `root. Or /etc/apt names no Debian archive that has it.`,
       cause,
     );
-  }
-}
-
-/** One stanza of apt's lists (deb-control(5)): `Field: value`, continued by lines that begin with a space. */
-function parseRecord(text: string): unknown {
-  const fields = new Map<string, string>();
-  for (const line of (text.split('\n\n')[0] ?? '').split('\n')) {
-    const match = /^([A-Za-z0-9-]+): (.*)$/.exec(line);
-    if (match?.[1] && match[2] !== undefined) fields.set(match[1], match[2]);
-  }
-  return {
-    name: fields.get('Package'),
-    version: fields.get('Version'),
-    architecture: fields.get('Architecture'),
-    depends: (fields.get('Depends') ?? '')
-      .split(/[,|]/)
-      .flatMap((item) => item.trim().split(/[\s(:]/)[0] || []),
-    sizeBytes: Number(fields.get('Size')),
-    sha256: fields.get('SHA256'),
-  };
-}
-
-async function readRecord(path: string): Promise<PackageRecord | undefined> {
-  const text = await readFile(path, 'utf8').catch(() => undefined);
-  try {
-    return text === undefined ? undefined : packageRecordSchema.safeParse(JSON.parse(text)).data;
-  } catch {
-    return undefined;
   }
 }
 

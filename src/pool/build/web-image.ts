@@ -5,11 +5,12 @@ import { runCommand } from '../../platform/process/index.ts';
 import type { ImageManifest } from '../schema.ts';
 import { type ContentTree, readContentTree } from './content-tree.ts';
 import { type CpioEntry, cpioArchive } from './cpio.ts';
-import { DebianPackages, type PackageRecord, type RunCommand } from './debian-package.ts';
+import { DebianPackages, type RunCommand } from './debian-package.ts';
 import { buildError } from './errors.ts';
 import { type GuestKernel, readGuestKernel } from './guest-kernel.ts';
 import { writeImageDirectory } from './image-directory.ts';
 import { PackageFiles } from './package-files.ts';
+import type { PackageRecord } from './package-record.ts';
 
 export interface WebImageOptions {
   readonly name: string;
@@ -32,10 +33,13 @@ export interface WebImageOptions {
 const DEBIAN_ARCHITECTURES = { x86_64: 'amd64', aarch64: 'arm64' } as const;
 /** What the guest's init loads, see there; what these need comes along. */
 const MODULES = ['virtio_mmio', 'virtio_net', 'virtio_blk', 'virtio_console', 'virtio_rng'];
-/** The kernel tests its ciphers at each boot, a tenth of the way to the first answer under emulation. */
-const COMMAND_LINE = 'quiet cryptomgr.notests';
+/**
+ * `cryptomgr.notests`: the kernel tests its ciphers at each boot, a tenth of the way to the first answer under emulation.
+ * `rootfstype=ramfs`: as tmpfs the root would take half of the memory at most, and a large content would be cut off there.
+ */
+const COMMAND_LINE = 'quiet cryptomgr.notests rootfstype=ramfs';
 const MIB = 2 ** 20;
-/** Below this the guest fails to boot. */
+/** Enough for kernel, busybox and requests; a guest of 64 MiB does not boot. */
 const BASE_MEMORY_BYTES = 128 * MIB;
 
 /**
@@ -154,10 +158,7 @@ async function baseEntries(
   ];
 }
 
-/**
- * While the kernel unpacks the content it is in memory twice. And the root file system takes half of the memory at most
- * (Linux, "ramfs, rootfs and initramfs": tmpfs).
- */
+/** While the kernel unpacks the content it is in memory twice. */
 function memoryFor(content: ContentTree | undefined): number {
   return BASE_MEMORY_BYTES + Math.ceil((2 * (content?.sizeBytes ?? 0)) / MIB) * MIB;
 }

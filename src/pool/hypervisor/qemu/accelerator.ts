@@ -19,7 +19,7 @@ import { runCommand } from '../../../platform/process/index.ts';
 import type { Log } from '../../../platform/telemetry/index.ts';
 import type { StoredImage } from '../../images/image-store.ts';
 import type { Accelerator } from '../hypervisor.ts';
-import { qemuProgram } from './command-line.ts';
+import { consoleOptions, machineArguments, qemuProgram } from './command-line.ts';
 
 const BOOT_TOKEN = 'Kernel panic - not syncing: VFS: Unable to mount root fs';
 const TCG_DEADLINE_MS = 60_000;
@@ -101,15 +101,13 @@ export class AcceleratorProbe {
     deadlineMs: number,
     signal: AbortSignal,
   ): Promise<BootOutcome> {
-    const isArm = image.manifest.architecture === 'aarch64';
+    const { architecture } = image.manifest;
     const startMs = this.#clock.monotonicMs();
     const child = spawn(
       program,
       [
-        ...['-machine', isArm ? 'virt' : 'microvm,acpi=on,rtc=on', '-cpu', 'max', '-m', '128M', '-smp', '1'],
-        ...['-accel', accelerator, '-nodefaults', '-no-user-config', '-no-reboot', '-display', 'none'],
-        ...['-sandbox', 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny'],
-        ...['-kernel', image.kernelPath, '-append', `console=${isArm ? 'ttyAMA0' : 'ttyS0'} panic=-1`],
+        ...machineArguments(architecture, accelerator),
+        ...['-m', '128M', '-smp', '1', '-kernel', image.kernelPath, '-append', consoleOptions(architecture)],
         ...['-serial', 'stdio'],
       ],
       { stdio: ['ignore', 'pipe', 'pipe'] },

@@ -16,6 +16,24 @@ export const NAME_PREFIX = 'orilla-';
 export const qemuProgram = (architecture: ImageManifest['architecture']): string =>
   architecture === 'aarch64' ? 'qemu-system-aarch64' : 'qemu-system-x86_64';
 
+/**
+ * The machine and what runs it. A translation cache below 128 MiB gave dead guests on microvm; `-cpu host` aborts where
+ * KVM is not whole. `-nodefaults -no-user-config`: no device that is not named. `-sandbox`: QEMU itself can start no
+ * program and gain no privilege.
+ */
+export function machineArguments(architecture: ImageManifest['architecture'], accelerator: Accelerator): string[] {
+  return [
+    ...['-machine', architecture === 'aarch64' ? 'virt' : 'microvm,acpi=on,rtc=on'],
+    ...['-accel', accelerator === 'kvm' ? 'kvm' : 'tcg,thread=multi,tb-size=128'],
+    ...['-cpu', 'max', '-nodefaults', '-no-user-config', '-no-reboot', '-display', 'none'],
+    ...['-sandbox', 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny'],
+  ];
+}
+
+/** The kernel's options for a console on the first serial line; a panic ends the machine. */
+export const consoleOptions = (architecture: ImageManifest['architecture']): string =>
+  `console=${architecture === 'aarch64' ? 'ttyAMA0' : 'ttyS0'} panic=-1`;
+
 /** The guest's view of QEMU's user-mode network (QEMU, "Using the user mode network stack"). */
 const GUEST_ADDRESS = '10.0.2.15/24';
 const GUEST_GATEWAY = '10.0.2.2';
@@ -23,17 +41,14 @@ const GUEST_GATEWAY = '10.0.2.2';
 /**
  * QEMU's arguments for one machine, run in its run directory.
  *
- * `-nodefaults -no-user-config`: no device that is not named here. `-sandbox`: QEMU itself can start no program and
- * gain no privilege. `restrict=on`: the guest reaches nothing, not even the host's loopback; only the one forwarded
- * port leads in. Port 0: the kernel picks a free one and QEMU tells which, so no two starts race for it.
+ * `restrict=on`: the guest reaches nothing, not even the host's loopback; only the one forwarded port leads in. Port 0:
+ * the kernel picks a free one and QEMU tells which, so no two starts race for it.
  */
 export function qemuArguments(spec: MachineSpec, accelerator: Accelerator): string[] {
   const { image, configuration } = spec;
   const { manifest } = image;
-  const isArm = manifest.architecture === 'aarch64';
   const kernelCommandLine = [
-    isArm ? 'console=ttyAMA0' : 'console=ttyS0',
-    'panic=-1',
+    consoleOptions(manifest.architecture),
     manifest.commandLine,
     `orilla.name=${spec.name}`,
     `orilla.ip=${GUEST_ADDRESS}`,
@@ -50,14 +65,9 @@ export function qemuArguments(spec: MachineSpec, accelerator: Accelerator): stri
       : [];
   return [
     ...['-name', `${NAME_PREFIX}${spec.id}`],
-    ...['-machine', isArm ? 'virt' : 'microvm,acpi=on,rtc=on'],
-    // A translation cache below 128 MiB gave dead guests on microvm; `-cpu host` aborts where KVM is not whole.
-    ...['-accel', accelerator === 'kvm' ? 'kvm' : 'tcg,thread=multi,tb-size=128'],
-    ...['-cpu', 'max'],
+    ...machineArguments(manifest.architecture, accelerator),
     ...['-smp', String(configuration.cpus)],
     ...['-m', `${Math.ceil(configuration.memoryBytes / 2 ** 20)}M`],
-    ...['-nodefaults', '-no-user-config', '-no-reboot', '-display', 'none'],
-    ...['-sandbox', 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny'],
     ...['-kernel', image.kernelPath, '-initrd', image.initrdPath, '-append', kernelCommandLine.join(' ')],
     ...['-chardev', `file,id=console0,path=${RUN_FILES.console}`, '-serial', 'chardev:console0'],
     ...['-chardev', `socket,id=monitor0,path=${RUN_FILES.monitor},server=on,wait=off`],
