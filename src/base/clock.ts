@@ -10,10 +10,17 @@ export interface Clock {
   sleep(delayMs: number, signal?: AbortSignal): Promise<void>;
 }
 
+/** A signal that aborts after `delayMs`, with `reason`. */
+export function deadline(clock: Clock, delayMs: number, reason = `not done within ${delayMs} ms`): AbortSignal {
+  const controller = new AbortController();
+  clock.after(delayMs, () => controller.abort(new Error(reason)));
+  return controller.signal;
+}
+
 declare function setTimeout(run: () => void, delayMs: number): unknown;
 declare function clearTimeout(timer: unknown): void;
 
-function sleepWith(clock: Pick<Clock, 'after'>, delayMs: number, signal?: AbortSignal): Promise<void> {
+function sleepWith(after: Clock['after'], delayMs: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     if (signal?.aborted) {
       reject(asError(signal.reason));
@@ -23,7 +30,7 @@ function sleepWith(clock: Pick<Clock, 'after'>, delayMs: number, signal?: AbortS
       timer[Symbol.dispose]();
       reject(asError(signal?.reason));
     };
-    const timer = clock.after(delayMs, () => {
+    const timer = after(delayMs, () => {
       signal?.removeEventListener('abort', onAbort);
       resolve();
     });
@@ -40,9 +47,16 @@ export const systemClock: Clock = {
   monotonicMs: () => performance.now(),
   after(delayMs, run) {
     const timer = setTimeout(run, delayMs);
+    // Node's timers keep a process alive unless told not to; a browser's are numbers.
+    (timer as { unref?: () => void }).unref?.();
     return { [Symbol.dispose]: () => clearTimeout(timer) };
   },
-  sleep: (delayMs, signal) => sleepWith(systemClock, delayMs, signal),
+  sleep: (delayMs, signal) => sleepWith(afterWaiting, Math.max(0, delayMs), signal),
+};
+
+const afterWaiting: Clock['after'] = (delayMs, run) => {
+  const timer = setTimeout(run, delayMs);
+  return { [Symbol.dispose]: () => clearTimeout(timer) };
 };
 
 /** A clock that stands still until it is told to advance: for tests and simulations. */
@@ -69,7 +83,7 @@ export class ManualClock implements Clock {
   }
 
   sleep(delayMs: number, signal?: AbortSignal): Promise<void> {
-    return sleepWith(this, delayMs, signal);
+    return sleepWith((afterMs, run) => this.after(afterMs, run), delayMs, signal);
   }
 
   /** How many timers are waiting. */

@@ -8,7 +8,12 @@ describe('an error of a table', () => {
   test('has its code, the status of its row, a message and a cause', () => {
     const error = moonError('moon_full', 'no room on the moon', noSpace);
     expect(error).toBeInstanceOf(Error);
-    expect(error).toMatchObject({ code: 'moon_full', status: 507, message: 'no room on the moon', cause: noSpace });
+    expect(error).toMatchObject({
+      code: 'moon_full',
+      status: 507,
+      message: 'no room on the moon',
+      cause: noSpace,
+    });
   });
 
   test('has no cause when none is given', () => {
@@ -46,5 +51,10 @@ describe('systemCode', () => {
 });
 
 test('messageOf tells something of whatever was thrown', () => {
-  expect([new Error('broken'), 'text', undefined, 7].map(messageOf)).toEqual(['broken', 'text', 'undefined', '7']);
+  expect([new Error('broken'), 'text', undefined, 7].map(messageOf)).toEqual([
+    'broken',
+    'text',
+    'undefined',
+    '7',
+  ]);
 });

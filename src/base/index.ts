@@ -3,7 +3,7 @@
  * @module
  */
 export type { Brand } from './brand.ts';
-export { type Clock, ManualClock, systemClock } from './clock.ts';
+export { type Clock, deadline, ManualClock, systemClock } from './clock.ts';
 export { CodedError, defineErrors, type ErrorTable, hasCode, messageOf, systemCode } from './errors.ts';
 export { type Closable, CloseStack } from './lifecycle.ts';
 export { type Random, randomId, systemRandom } from './random.ts';

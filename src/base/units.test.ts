@@ -28,7 +28,9 @@ describe('sizes', () => {
     fc.assert(
       fc.property(fc.nat({ max: 2 ** 47 }), (sizeBytes) => {
         const read = parseBytes(formatBytes(sizeBytes)) ?? Number.NaN;
-        expect(Math.abs(read - sizeBytes)).toBeLessThanOrEqual(Math.max(0.051 * 1024 ** scaleOf(sizeBytes), 0.5));
+        expect(Math.abs(read - sizeBytes)).toBeLessThanOrEqual(
+          Math.max(0.051 * 1024 ** scaleOf(sizeBytes), 0.5),
+        );
       }),
     );
   });

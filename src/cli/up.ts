@@ -35,13 +35,16 @@ export async function up(options: UpOptions): Promise<void> {
   }
 }
 
+/** One Ctrl-C may arrive twice: from the terminal, and from npm that passes it on. */
+const SAME_SIGNAL_MS = 500;
+
 /** Resolves at the first SIGTERM or SIGINT, whenever it comes; the second ends the process at once. */
 function firstSignal(): Promise<NodeJS.Signals> {
   return new Promise((resolveSignal) => {
-    let isSecond = false;
+    let firstMs: number | undefined;
     const onSignal = (signal: NodeJS.Signals) => {
-      if (isSecond) process.exit(1);
-      isSecond = true;
+      firstMs ??= systemClock.monotonicMs();
+      if (systemClock.monotonicMs() - firstMs > SAME_SIGNAL_MS) process.exit(1);
       resolveSignal(signal);
     };
     process.on('SIGTERM', onSignal);

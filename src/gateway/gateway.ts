@@ -62,7 +62,7 @@ export class Gateway implements Closable {
       const dataPlane = parts.add('data plane', await NodeHttpDataPlane.start({ clock, log, observe }, options.listen));
       const withPort = (host: string, port: number) => (port === 80 ? host : `${host}:${port}`);
       const api: ApiServer = await createVmApi(
-        { log, pool },
+        { clock, log, pool },
         {
           tokens: await loadTokens(deps, options),
           configurations: options.configurations,

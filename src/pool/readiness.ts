@@ -1,18 +1,19 @@
 import { request } from 'node:http';
-import type { Clock } from '../base/index.ts';
+import { type Clock, deadline } from '../base/index.ts';
 
 /** One look at a guest's HTTP server: true when it answers with a status below 500 within `timeoutMs`. */
 export type HttpProbe = (
+  clock: Clock,
   address: { readonly host: string; readonly port: number },
   path: string,
   timeoutMs: number,
   signal?: AbortSignal,
 ) => Promise<boolean>;
 
-export const probeHttp: HttpProbe = (address, path, timeoutMs, signal) =>
+export const probeHttp: HttpProbe = (clock, address, path, timeoutMs, signal) =>
   new Promise((resolve) => {
     const probe = request({ ...address, path, agent: false, headers: { 'user-agent': 'orilla-probe' } });
-    const timeout = AbortSignal.timeout(timeoutMs);
+    const timeout = deadline(clock, timeoutMs);
     const bound = signal ? AbortSignal.any([signal, timeout]) : timeout;
     const finish = (answers: boolean) => {
       bound.removeEventListener('abort', onBound);
@@ -46,7 +47,7 @@ export async function untilReady(
   const either = AbortSignal.any([signal, answered.signal]);
   while (!answered.signal.aborted) {
     signal.throwIfAborted();
-    void probe(address, path, PROBE_TIMEOUT_MS, either).then((isReady) => {
+    void probe(clock, address, path, PROBE_TIMEOUT_MS, either).then((isReady) => {
       if (isReady) answered.abort();
     });
     await clock.sleep(PROBE_INTERVAL_MS, either).catch(() => undefined);
@@ -67,7 +68,7 @@ export async function untilUnresponsive(
 ): Promise<string> {
   for (let misses = 0; misses < MISSES_LIMIT; ) {
     await clock.sleep(WATCH_INTERVAL_MS, signal);
-    misses = (await probe(address, path, WATCH_TIMEOUT_MS, signal)) ? 0 : misses + 1;
+    misses = (await probe(clock, address, path, WATCH_TIMEOUT_MS, signal)) ? 0 : misses + 1;
     signal.throwIfAborted();
   }
   return `the guest did not answer ${MISSES_LIMIT} probes in a row`;

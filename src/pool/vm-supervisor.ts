@@ -33,6 +33,8 @@ export interface SupervisorDeps {
 /** Failures that another attempt cannot mend. */
 const FINAL_CODES = ['image_digest_mismatch', 'image_invalid', 'image_outside_root', 'configuration_too_small'];
 
+const LEAST_ANSWER_LIMIT_MS = 10_000;
+
 /** Keeps one VM as it is wanted: fetches, starts, watches, and starts again what died. */
 export class VmSupervisor {
   readonly #deps: SupervisorDeps;
@@ -145,10 +147,9 @@ export class VmSupervisor {
   async #untilAnswering(machine: Machine, image: StoredImage, signal: AbortSignal): Promise<void> {
     const { clock, probe } = this.#deps;
     const givenUp = new AbortController();
-    const timer = clock.after(this.#readyTimeoutMs, () =>
-      givenUp.abort(
-        poolError('machine_failed', `the guest did not answer within ${formatDuration(this.#readyTimeoutMs)}`),
-      ),
+    const limitMs = this.#answerLimitMs();
+    const timer = clock.after(limitMs, () =>
+      givenUp.abort(poolError('machine_failed', `the guest did not answer within ${formatDuration(limitMs)}`)),
     );
     void machine.exited.then((reason) => givenUp.abort(poolError('machine_failed', reason)));
     const either = AbortSignal.any([signal, givenUp.signal]);
@@ -157,6 +158,12 @@ export class VmSupervisor {
     } finally {
       timer[Symbol.dispose]();
     }
+  }
+
+  /** A guest that booted here before and now takes five times as long hangs: it is not worth the whole time. */
+  #answerLimitMs(): number {
+    if (!this.#lastStart) return this.#readyTimeoutMs;
+    return Math.min(this.#readyTimeoutMs, Math.max(LEAST_ANSWER_LIMIT_MS, 5 * this.#lastStart.bootMs));
   }
 
   async #untilDead(machine: Machine, image: StoredImage, signal: AbortSignal): Promise<string> {

@@ -74,11 +74,14 @@ describe('TokenVerifier', () => {
         },
       });
     const hashes = [watched(1), watched(2), watched(3), new Uint8Array(32)];
-    const blind = new TokenVerifier(() => hashes.shift() ?? new Uint8Array(32), [
-      ['a', 'a'],
-      ['b', 'b'],
-      ['c', 'c'],
-    ]);
+    const blind = new TokenVerifier(
+      () => hashes.shift() ?? new Uint8Array(32),
+      [
+        ['a', 'a'],
+        ['b', 'b'],
+        ['c', 'c'],
+      ],
+    );
     expect(blind.verify('guess')).toBeUndefined();
     expect(reads).toEqual([1, 2, 3]);
   });

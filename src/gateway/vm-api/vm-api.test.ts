@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { temporaryFolder } from '../../../test/support/temporary-folder.ts';
 import { SMALL, startTestPool, untilVm } from '../../../test/support/test-pool.ts';
+import { systemClock } from '../../base/index.ts';
 import type { ApiServer } from '../../platform/http/index.ts';
 import { silentLog } from '../../platform/telemetry/index.ts';
 import { createVmApi } from './vm-api.ts';
@@ -17,7 +18,7 @@ beforeEach(async () => {
   folder = await temporaryFolder();
   running = await startTestPool(folder);
   api = await createVmApi(
-    { log: silentLog, pool: running.pool },
+    { clock: systemClock, log: silentLog, pool: running.pool },
     {
       tokens: [
         [TOKEN, 'photos'],

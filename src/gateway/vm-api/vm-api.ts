@@ -12,6 +12,7 @@
  */
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
+import { type Clock, deadline } from '../../base/index.ts';
 import type { Log } from '../../platform/telemetry/index.ts';
 import { type ApiServer, createApiServer } from '../../platform/http/index.ts';
 import { type Pool, poolError } from '../../pool/index.ts';
@@ -25,6 +26,7 @@ import { preferredForm, preferredWaitMs } from './negotiation.ts';
 import { errorToXml, vmsToXml, vmToXml } from './xml.ts';
 
 export interface VmApiDeps {
+  readonly clock: Clock;
   readonly log: Log;
   readonly pool: Pool;
 }
@@ -47,7 +49,7 @@ const byName = z.object({ name: labelSchema });
 const XML = 'application/xml; charset=utf-8';
 
 /** Makes the API's server; the caller listens. */
-export async function createVmApi({ log, pool }: VmApiDeps, options: VmApiOptions): Promise<ApiServer> {
+export async function createVmApi({ clock, log, pool }: VmApiDeps, options: VmApiOptions): Promise<ApiServer> {
   const app = await createApiServer(log, {
     title: 'Orilla: VM-loading API',
     bodyLimitBytes: 16 * 1024,
@@ -98,7 +100,7 @@ export async function createVmApi({ log, pool }: VmApiDeps, options: VmApiOption
       if (waitMs > 0) {
         const gone = new AbortController();
         request.raw.socket.once('close', () => gone.abort());
-        vm = await pool.settled(name, AbortSignal.any([gone.signal, AbortSignal.timeout(waitMs)]));
+        vm = await pool.settled(name, AbortSignal.any([gone.signal, deadline(clock, waitMs)]));
         reply.header('Preference-Applied', `wait=${waitMs / 1000}`);
       }
       const loaded = describe(vm);

@@ -8,7 +8,10 @@ const schema = z.strictObject({
   timeout: durationSchema.default(0),
   log: z.enum(['info', 'debug']).default('info'),
   origins: z
-    .record(z.string().regex(/^[a-z]+$/, 'expected lower-case letters'), z.strictObject({ hosts: z.array(z.string()) }))
+    .record(
+      z.string().regex(/^[a-z]+$/, 'expected lower-case letters'),
+      z.strictObject({ hosts: z.array(z.string()) }),
+    )
     .default({}),
   either: z.union([z.union([z.int(), z.literal('none')]), z.boolean()]).optional(),
 });
@@ -79,11 +82,13 @@ describe('a fault', () => {
   });
 
   test('of an unknown key is told with the line of that key, one by one', () => {
-    expect(faultsOf('log: info\nlgo: info\norigins:\n  photos:\n    hosts: []\n    port: 1\nx: 1\n')).toEqual([
-      'orilla.yaml:2: lgo: unknown key',
-      'orilla.yaml:6: origins.photos.port: unknown key',
-      'orilla.yaml:7: x: unknown key',
-    ]);
+    expect(faultsOf('log: info\nlgo: info\norigins:\n  photos:\n    hosts: []\n    port: 1\nx: 1\n')).toEqual(
+      [
+        'orilla.yaml:2: lgo: unknown key',
+        'orilla.yaml:6: origins.photos.port: unknown key',
+        'orilla.yaml:7: x: unknown key',
+      ],
+    );
   });
 
   test('in a key of a list of names says what a name is', () => {
@@ -140,5 +145,8 @@ test('aliases are refused with their line, also those that would grow to gigabyt
 });
 
 test('config_invalid is for other readers of a configuration too', () => {
-  expect(configError('config_invalid', 'no such file')).toMatchObject({ code: 'config_invalid', status: 500 });
+  expect(configError('config_invalid', 'no such file')).toMatchObject({
+    code: 'config_invalid',
+    status: 500,
+  });
 });

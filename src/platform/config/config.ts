@@ -89,7 +89,9 @@ function flatten(issue: z.core.$ZodIssue): z.core.$ZodIssue[] {
 }
 
 function describe(issue: z.core.$ZodIssue): string {
-  const key = issue.path.map((part) => (typeof part === 'number' ? `[${part}]` : `.${String(part)}`)).join('');
+  const key = issue.path
+    .map((part) => (typeof part === 'number' ? `[${part}]` : `.${String(part)}`))
+    .join('');
   const name = key.replace(/^\./, '') || 'the configuration';
   if (issue.code === 'unrecognized_keys') {
     return `${name}: unknown key`;
@@ -99,14 +101,13 @@ function describe(issue: z.core.$ZodIssue): string {
 }
 
 /** Where the deepest part of the path that the text has begins: a key of a map, an item of a list. */
-function closestOffset(
-  document: ReturnType<typeof parseDocument>,
-  path: readonly PropertyKey[],
-): number {
+function closestOffset(document: ReturnType<typeof parseDocument>, path: readonly PropertyKey[]): number {
   for (let length = path.length; length > 0; length -= 1) {
     const parent = document.getIn(path.slice(0, length - 1), true);
     const last = path[length - 1];
-    const key = isMap(parent) ? parent.items.find((item) => isScalar(item.key) && item.key.value === last)?.key : undefined;
+    const key = isMap(parent)
+      ? parent.items.find((item) => isScalar(item.key) && item.key.value === last)?.key
+      : undefined;
     const node = isSeq(parent) ? parent.items[Number(last)] : key;
     if (isNode(node) && node.range) return node.range[0];
   }

@@ -21,7 +21,10 @@ afterEach(async () => {
 async function makeServer(options: Partial<ApiServerOptions> = {}, log = silentLog): Promise<ApiServer> {
   const app = await createApiServer(log, { title: 'Test', ...options });
   open.push(app);
-  const body = z.strictObject({ name: z.string(), crew: z.array(z.strictObject({ age: z.int() })).default([]) });
+  const body = z.strictObject({
+    name: z.string(),
+    crew: z.array(z.strictObject({ age: z.int() })).default([]),
+  });
   app.post('/moons', { schema: { summary: 'Adds a moon', body } }, ({ body: { name } }) => ({ name }));
   app.get('/moons/:name', { schema: { params: z.object({ name: z.string() }) } }, ({ params }) => {
     throw moonError('moon_missing', `no moon is named ${params.name}`);
@@ -32,8 +35,10 @@ async function makeServer(options: Partial<ApiServerOptions> = {}, log = silentL
   app.get('/broken', () => {
     throw new Error('the password is 1234');
   });
-  app.get('/wrong-answer', { schema: { response: { 200: z.object({ count: z.int() }) } } }, () =>
-    ({ count: 'many' }) as unknown as { count: number },
+  app.get(
+    '/wrong-answer',
+    { schema: { response: { 200: z.object({ count: z.int() }) } } },
+    () => ({ count: 'many' }) as unknown as { count: number },
   );
   return app;
 }
@@ -65,7 +70,12 @@ describe('an error', () => {
     ['that is not JSON', json('{'), 400, 'invalid_request'],
     ['that is empty', json(''), 400, 'invalid_request'],
     ['that is too long', json(`"${'x'.repeat(2000)}"`), 413, 'payload_too_large'],
-    ['of another type', { ...json('<moon/>'), headers: { 'content-type': 'text/xml' } }, 415, 'unsupported_media_type'],
+    [
+      'of another type',
+      { ...json('<moon/>'), headers: { 'content-type': 'text/xml' } },
+      415,
+      'unsupported_media_type',
+    ],
   ] as const)('in a body %s has the one form', async ([, sent, status, code]) => {
     const response = await (await makeServer({ bodyLimitBytes: 1000 })).inject(sent);
     expect(response.statusCode).toBe(status);
@@ -73,7 +83,9 @@ describe('an error', () => {
   });
 
   test('in what a body holds names each fault by its key', async () => {
-    const response = await (await makeServer()).inject(json({ name: 7, crew: [{ age: 30 }, { age: 1.5 }], x: 1 }));
+    const response = await (await makeServer()).inject(
+      json({ name: 7, crew: [{ age: 30 }, { age: 1.5 }], x: 1 }),
+    );
     expect(response.statusCode).toBe(400);
     const { code, message } = response.json<{ error: { code: string; message: string } }>().error;
     expect(code).toBe('invalid_request');
@@ -108,7 +120,12 @@ describe('an error', () => {
 
   test.for([
     ['no HTTP', 'what is this\r\n\r\n', 400, 'invalid_request'],
-    ['too long a head', `GET / HTTP/1.1\r\nHost: a\r\nX: ${'x'.repeat(20_000)}\r\n\r\n`, 431, 'request_header_fields_too_large'],
+    [
+      'too long a head',
+      `GET / HTTP/1.1\r\nHost: a\r\nX: ${'x'.repeat(20_000)}\r\n\r\n`,
+      431,
+      'request_header_fields_too_large',
+    ],
   ] as const)('about %s has the one form, and the connection ends', async ([, octets, status, code]) => {
     const port = await listen(await makeServer(), ANYWHERE);
     const socket = connect(port, '127.0.0.1').setEncoding('utf8');
@@ -147,9 +164,12 @@ describe('the check of the Host', () => {
   const ask = async (host: string, url: string) =>
     (await makeServer({ hosts })).inject({ url, headers: { host } });
 
-  test.for(['localhost', 'localhost:8088', 'LOCALHOST:8088', '[::1]:8088'])('lets %s through', async (host) => {
-    expect((await ask(host, '/openapi.json')).statusCode).toBe(200);
-  });
+  test.for(['localhost', 'localhost:8088', 'LOCALHOST:8088', '[::1]:8088'])(
+    'lets %s through',
+    async (host) => {
+      expect((await ask(host, '/openapi.json')).statusCode).toBe(200);
+    },
+  );
 
   test.for(['attacker.example', 'attacker.example:8088', 'localhost.attacker.example', '127.0.0.1'])(
     'answers 421 to %s, whatever is asked for',
@@ -165,7 +185,10 @@ describe('the check of the Host', () => {
   );
 
   test('is not made where no hosts are given', async () => {
-    const response = await (await makeServer()).inject({ url: '/openapi.json', headers: { host: 'any.example' } });
+    const response = await (await makeServer()).inject({
+      url: '/openapi.json',
+      headers: { host: 'any.example' },
+    });
     expect(response.statusCode).toBe(200);
   });
 });

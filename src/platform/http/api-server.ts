@@ -1,7 +1,12 @@
 import { STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
 import swagger from '@fastify/swagger';
-import fastify, { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import fastify, {
+  type FastifyError,
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+} from 'fastify';
 import {
   hasZodFastifySchemaValidationErrors,
   jsonSchemaTransform,
@@ -54,7 +59,7 @@ export async function createApiServer(log: Log, options: ApiServerOptions): Prom
   };
   const app = fastify({
     // What goes wrong before there is a route, and before there is a request.
-    frameworkErrors: answerError,
+    frameworkErrors: (error, request, reply) => void answerError(error, request, reply),
     clientErrorHandler: refuseConnection,
     bodyLimit: options.bodyLimitBytes ?? 64 * 1024,
     requestTimeout: 30_000,
@@ -80,7 +85,9 @@ export async function createApiServer(log: Log, options: ApiServerOptions): Prom
     });
   }
   app.setNotFoundHandler((request, reply) =>
-    reply.code(404).send(errorBody('not_found', `there is no ${request.method} ${request.url.slice(0, 200)} here`)),
+    reply
+      .code(404)
+      .send(errorBody('not_found', `there is no ${request.method} ${request.url.slice(0, 200)} here`)),
   );
   app.setErrorHandler(answerError);
   app.get('/openapi.json', { schema: { hide: true } }, () => app.swagger());
@@ -88,10 +95,7 @@ export async function createApiServer(log: Log, options: ApiServerOptions): Prom
 }
 
 /** Listens on an address and port, or on a Unix socket. Returns the port in use (0 for a socket). */
-export async function listen(
-  app: ApiServer,
-  where: Listen | { readonly path: string },
-): Promise<number> {
+export async function listen(app: ApiServer, where: Listen | { readonly path: string }): Promise<number> {
   try {
     await app.listen(where);
   } catch (error) {

@@ -5,7 +5,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { ManualClock, systemClock } from '../../base/index.ts';
-import { endProcess, identifyProcess, isRunning, type ProcessIdentity, processesIn } from './process-identity.ts';
+import {
+  endProcess,
+  identifyProcess,
+  isRunning,
+  type ProcessIdentity,
+  processesIn,
+} from './process-identity.ts';
 
 let folder: string;
 beforeAll(() => {
@@ -89,7 +95,9 @@ describe('endProcess', () => {
 
 describe('processesIn', () => {
   test('finds what works in the folder or below it and has the arguments, and nothing else', async () => {
-    const [inside, below, beside] = ['run', join('run', 'deep', 'er'), 'run-2'].map((name) => join(folder, name));
+    const [inside, below, beside] = ['run', join('run', 'deep', 'er'), 'run-2'].map((name) =>
+      join(folder, name),
+    );
     for (const path of [below!, beside!]) mkdirSync(path, { recursive: true });
     const mark = 'wanted one';
     const [a, b] = await Promise.all([
@@ -100,14 +108,12 @@ describe('processesIn', () => {
       startChild('', { cwd: folder, mark }),
     ]);
     const pids = (path: string) =>
-      processesIn(path, (argv) => argv.includes(mark))
-        .map(({ pid }) => pid)
-        .sort();
-    const expected = [a.identity.pid, b.identity.pid].sort();
+      new Set(processesIn(path, (argv) => argv.includes(mark)).map(({ pid }) => pid));
+    const expected = new Set([a.identity.pid, b.identity.pid]);
     expect(pids(inside!)).toEqual(expected);
 
     symlinkSync(inside!, join(folder, 'link'));
     expect(pids(join(folder, 'link'))).toEqual(expected);
-    expect(pids(join(folder, 'nowhere'))).toEqual([]);
+    expect(pids(join(folder, 'nowhere'))).toEqual(new Set());
   });
 });

@@ -53,7 +53,10 @@ function signal(identity: ProcessIdentity, name: NodeJS.Signals): void {
 }
 
 /** The processes that work in `folder` or below it and whose arguments `isWanted`. */
-export function processesIn(folder: string, isWanted: (argv: readonly string[]) => boolean): ProcessIdentity[] {
+export function processesIn(
+  folder: string,
+  isWanted: (argv: readonly string[]) => boolean,
+): ProcessIdentity[] {
   const found: ProcessIdentity[] = [];
   const home = realFolder(folder);
   for (const entry of readdirSync('/proc')) {
@@ -62,7 +65,8 @@ export function processesIn(folder: string, isWanted: (argv: readonly string[]) 
     try {
       if (!`${readlinkSync(`/proc/${pid}/cwd`)}${sep}`.startsWith(`${home}${sep}`)) continue;
       const identity = identifyProcess(pid);
-      if (identity && isWanted(readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0'))) found.push(identity);
+      if (identity && isWanted(readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')))
+        found.push(identity);
     } catch {
       // It ended meanwhile, or it is another user's and so not ours.
     }

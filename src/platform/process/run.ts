@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { createWriteStream } from 'node:fs';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { type CodedError, defineErrors, formatBytes, formatDuration, messageOf } from '../../base/index.ts';
+import { type CodedError, defineErrors, formatBytes, formatDuration, messageOf, systemClock } from '../../base/index.ts';
 
 const commandError = defineErrors({ command_failed: 500, command_missing: 503, command_timeout: 504 });
 
@@ -53,12 +53,11 @@ export async function runCommand(
   const stop = (error: unknown) => end(child, error);
   const onAbort = () => stop(options.signal?.reason);
   options.signal?.addEventListener('abort', onAbort, { once: true });
-  const timeout = options.timeoutMs === undefined ? undefined : AbortSignal.timeout(options.timeoutMs);
   const onTimeout = () =>
     stop(
       commandError('command_timeout', `${command} did not end in ${formatDuration(options.timeoutMs ?? 0)}`),
     );
-  timeout?.addEventListener('abort', onTimeout, { once: true });
+  const timer = options.timeoutMs === undefined ? undefined : systemClock.after(options.timeoutMs, onTimeout);
   try {
     const [stdout, stderr, exit] = await Promise.all([
       readOutput(child.stdout, command, options).catch((error: unknown) => {
@@ -73,7 +72,7 @@ export async function runCommand(
     return { stdout, stderr };
   } finally {
     options.signal?.removeEventListener('abort', onAbort);
-    timeout?.removeEventListener('abort', onTimeout);
+    timer?.[Symbol.dispose]();
   }
 }
 

@@ -48,8 +48,13 @@ describe('a log', () => {
   test('tells an error with its code, its message and its cause', () => {
     const { log, records } = recordingLog();
     const moonError = defineErrors({ moon_full: 507 });
-    log.error({ err: moonError('moon_full', 'no room', new Error('ENOSPC: no space left')) }, 'landing failed');
-    expect(records()[0]).toMatchObject({ err: { code: 'moon_full', message: expect.stringMatching(/no room.*ENOSPC/) } });
+    log.error(
+      { err: moonError('moon_full', 'no room', new Error('ENOSPC: no space left')) },
+      'landing failed',
+    );
+    expect(records()[0]).toMatchObject({
+      err: { code: 'moon_full', message: expect.stringMatching(/no room.*ENOSPC/) },
+    });
   });
 
   test('leaves out what is below its level', () => {

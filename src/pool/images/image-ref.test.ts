@@ -31,7 +31,10 @@ beforeAll(() => {
   ] as const) {
     symlinkSync(target, join(folder, path));
   }
-  policy = { directoryRoot: join(folder, 'images'), urlHosts: ['images.example', 'other.example:8080', '[::1]:8080'] };
+  policy = {
+    directoryRoot: join(folder, 'images'),
+    urlHosts: ['images.example', 'other.example:8080', '[::1]:8080'],
+  };
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
@@ -50,7 +53,10 @@ describe('an imageRef', () => {
     });
     expect(parseImageRef('photos/v2')).toEqual({ kind: 'directory', path: 'photos/v2' });
     expect(parseImageRef('/srv/images/photos')).toEqual({ kind: 'directory', path: '/srv/images/photos' });
-    expect(parseImageRef('file:///srv/images/photos')).toEqual({ kind: 'directory', path: '/srv/images/photos' });
+    expect(parseImageRef('file:///srv/images/photos')).toEqual({
+      kind: 'directory',
+      path: '/srv/images/photos',
+    });
   });
 
   test.for([
@@ -69,12 +75,14 @@ describe('an imageRef', () => {
 });
 
 describe('a URL', () => {
-  test.for(['http://images.example/photos', 'HTTPS://IMAGES.example', 'http://other.example:8080/a', 'http://[::1]:8080/'])(
-    '%s is of a server that is listed [gateway G5]',
-    async (text) => {
-      expect(await resolved(text)).toBe(new URL(text).href);
-    },
-  );
+  test.for([
+    'http://images.example/photos',
+    'HTTPS://IMAGES.example',
+    'http://other.example:8080/a',
+    'http://[::1]:8080/',
+  ])('%s is of a server that is listed [gateway G5]', async (text) => {
+    expect(await resolved(text)).toBe(new URL(text).href);
+  });
 
   test.for([
     'http://images.example:8080/photos',
@@ -89,15 +97,16 @@ describe('a URL', () => {
     });
   });
 
-  test.for(['http://user@images.example/', 'http://user:secret@images.example/', 'http://:secret@images.example/'])(
-    '%s carries credentials, and is refused without telling them',
-    async (text) => {
-      await expect(resolved(text)).rejects.toMatchObject({
-        code: 'image_invalid',
-        message: expect.not.stringContaining('secret'),
-      });
-    },
-  );
+  test.for([
+    'http://user@images.example/',
+    'http://user:secret@images.example/',
+    'http://:secret@images.example/',
+  ])('%s carries credentials, and is refused without telling them', async (text) => {
+    await expect(resolved(text)).rejects.toMatchObject({
+      code: 'image_invalid',
+      message: expect.not.stringContaining('secret'),
+    });
+  });
 
   test('is refused where no server is listed', async () => {
     await expect(resolved('http://images.example/', { ...policy, urlHosts: [] })).rejects.toMatchObject({
@@ -122,12 +131,19 @@ describe('a directory', () => {
     expect(await resolved(join(folder, 'link', 'photos'), linked)).toBe(join(images, 'photos'));
   });
 
-  test.for(['.', '..', '../outside', '../images-2/photos', 'photos/../../outside', '/etc', 'outward/secret', 'deep/up', 'deep/up/outside'])(
-    '%s leads out of the root and is refused',
-    async (path) => {
-      await expect(resolved(path)).rejects.toMatchObject({ code: 'image_outside_root' });
-    },
-  );
+  test.for([
+    '.',
+    '..',
+    '../outside',
+    '../images-2/photos',
+    'photos/../../outside',
+    '/etc',
+    'outward/secret',
+    'deep/up',
+    'deep/up/outside',
+  ])('%s leads out of the root and is refused', async (path) => {
+    await expect(resolved(path)).rejects.toMatchObject({ code: 'image_outside_root' });
+  });
 
   test('that is missing below the root is not found; outside, it is not even looked for', async () => {
     await expect(resolved('nowhere')).rejects.toMatchObject({ code: 'image_not_found' });
@@ -142,16 +158,41 @@ describe('a directory', () => {
   });
 
   test('outside the root never comes out, whatever the path', async () => {
-    const names = ['.', '..', '', 'images', 'photos', 'deep', 'up', 'inward', 'outward', 'outside', 'secret', 'circle', 'link', 'file'];
-    const segments = fc.array(fc.oneof({ weight: 9, arbitrary: fc.constantFrom(...names) }, fc.string({ maxLength: 3 })), {
-      maxLength: 7,
-    });
-    const start = fc.constantFrom('', '/', 'file:///', ...['', '/images', '/link', '/outside'].map((path) => folder + path + sep));
+    const names = [
+      '.',
+      '..',
+      '',
+      'images',
+      'photos',
+      'deep',
+      'up',
+      'inward',
+      'outward',
+      'outside',
+      'secret',
+      'circle',
+      'link',
+      'file',
+    ];
+    const segments = fc.array(
+      fc.oneof({ weight: 9, arbitrary: fc.constantFrom(...names) }, fc.string({ maxLength: 3 })),
+      {
+        maxLength: 7,
+      },
+    );
+    const start = fc.constantFrom(
+      '',
+      '/',
+      'file:///',
+      ...['', '/images', '/link', '/outside'].map((path) => folder + path + sep),
+    );
     const root = join(folder, 'images');
     await fc.assert(
       fc.asyncProperty(start, segments, async (begin, parts) => {
         const path = await resolved(begin + parts.join('/')).catch((error: unknown) => {
-          expect(error).toMatchObject({ code: expect.stringMatching(/^image_(outside_root|not_found|invalid)$/) });
+          expect(error).toMatchObject({
+            code: expect.stringMatching(/^image_(outside_root|not_found|invalid)$/),
+          });
         });
         if (path === undefined) return;
         expect(realpathSync(path)).toBe(path);

@@ -77,7 +77,9 @@ describe('an image on a web server', () => {
   test('shares a file with one that is stored, which is not fetched again', async () => {
     await bring();
     asked = [];
-    digest = await writeImageFolder(join(folder, 'provided'), { files: { ...FILES, 'base.cpio': 'another layer' } });
+    digest = await writeImageFolder(join(folder, 'provided'), {
+      files: { ...FILES, 'base.cpio': 'another layer' },
+    });
     await bring();
     expect(asked).toEqual(['/images/photos/image.json', '/images/photos/base.cpio']);
   });
@@ -106,40 +108,50 @@ describe('an image on a web server', () => {
     await refused('image_fetch_failed', /photos\/vmlinuz could not be fetched: /);
   });
 
-  test.for(['image.json', 'vmlinuz'])('with %s without end is refused, and its server hears no more', async (name) => {
-    const hungUp = Promise.withResolvers<void>();
-    instead[name] = (response) => {
-      const send = () => {
-        while (response.write('x'.repeat(16 * 1024)));
+  test.for(['image.json', 'vmlinuz'])(
+    'with %s without end is refused, and its server hears no more',
+    async (name) => {
+      const hungUp = Promise.withResolvers<void>();
+      instead[name] = (response) => {
+        const send = () => {
+          while (response.write('x'.repeat(16 * 1024)));
+        };
+        response.on('drain', send).on('close', hungUp.resolve);
+        send();
       };
-      response.on('drain', send).on('close', hungUp.resolve);
-      send();
-    };
-    await refused('image_invalid', name === 'vmlinuz' ? /longer than the 8 octets/ : /larger than 65536 octets/);
-    await hungUp.promise;
-  });
+      await refused(
+        'image_invalid',
+        name === 'vmlinuz' ? /longer than the 8 octets/ : /larger than 65536 octets/,
+      );
+      await hungUp.promise;
+    },
+  );
 
   test.for([404, 410])('of which a file is answered with %i is not found', async (status) => {
     instead['base.cpio'] = (response) => response.writeHead(status).end();
     await refused('image_not_found', new RegExp(`photos/base\\.cpio answered ${status}; expected 200`));
   });
 
-  test.for([204, 206, 401, 500, 503])('of which a file is answered with %i could not be fetched', async (status) => {
-    instead['base.cpio'] = (response) => response.writeHead(status).end();
-    await refused('image_fetch_failed', new RegExp(`answered ${status}; expected 200`));
-  });
+  test.for([204, 206, 401, 500, 503])(
+    'of which a file is answered with %i could not be fetched',
+    async (status) => {
+      instead['base.cpio'] = (response) => response.writeHead(status).end();
+      await refused('image_fetch_failed', new RegExp(`answered ${status}; expected 200`));
+    },
+  );
 
   test('is not followed to where its server redirects', async () => {
-    instead['vmlinuz'] = (response) => response.writeHead(302, { location: '/images/photos/base.cpio' }).end();
+    instead['vmlinuz'] = (response) =>
+      response.writeHead(302, { location: '/images/photos/base.cpio' }).end();
     await refused('image_fetch_failed', /answered 302; expected 200/);
     expect(asked).not.toContain('/images/photos/base.cpio');
   });
 
   test('on a server that is not there could not be fetched, and the message says why', async () => {
     server.close();
-    server.closeAllConnections();
+    await once(server, 'close');
     await refused('image_fetch_failed', /ECONNREFUSED/);
-    server.listen(0);
+    server.listen(0, '127.0.0.1');
     await once(server, 'listening');
   });
 });
@@ -159,8 +171,8 @@ describe('a server that falls silent', () => {
   });
 
   test('in the middle of a file is given up 15 s after its last octets', async () => {
-    instead['vmlinuz'] = (response) => void response.write('a ');
-    const octets = urlSource(clock, base).read('vmlinuz', new AbortController().signal)[Symbol.asyncIterator]();
+    const reading = urlSource(clock, base).read('vmlinuz', new AbortController().signal);
+    const octets = reading[Symbol.asyncIterator]();
     const sent = new Promise<ServerResponse>((resolve) => {
       instead['vmlinuz'] = (response) => {
         response.write('a ');

@@ -28,7 +28,8 @@ export function directorySource(directory: string): ImageSource {
         },
       );
       try {
-        if (!(await handle.stat()).isFile()) throw poolError('image_invalid', `${path} is not a regular file`);
+        if (!(await handle.stat()).isFile())
+          throw poolError('image_invalid', `${path} is not a regular file`);
         for await (const chunk of handle.createReadStream({ autoClose: false, highWaterMark: 1 << 20 })) {
           signal.throwIfAborted();
           yield chunk as Uint8Array;
@@ -63,7 +64,8 @@ export function urlSource(clock: Clock, url: URL): ImageSource {
         });
         if (response.status !== 200) {
           await response.body?.cancel();
-          const code = response.status === 404 || response.status === 410 ? 'image_not_found' : 'image_fetch_failed';
+          const code =
+            response.status === 404 || response.status === 410 ? 'image_not_found' : 'image_fetch_failed';
           throw poolError(code, `${fileUrl.href} answered ${response.status}; expected 200`);
         }
         for await (const chunk of response.body ?? []) {

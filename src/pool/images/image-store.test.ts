@@ -48,13 +48,22 @@ describe('an import', () => {
       expectedDigest: digest,
       onProgress: (...now) => progress.push(now),
     });
-    expect(image).toMatchObject({ digest, name: 'photos', architecture: 'x86_64', sizeBytes: 15, storedAtMs: 1000 });
+    expect(image).toMatchObject({
+      digest,
+      name: 'photos',
+      architecture: 'x86_64',
+      sizeBytes: 15,
+      storedAtMs: 1000,
+    });
     expect(await readFile(image.kernelPath, 'utf8')).toBe('a kernel');
     expect(await readFile(image.initrdPath, 'utf8')).toBe('a layer');
     expect(progress.at(-1)).toEqual([15, 15]);
     expect(await readdir(stored)).toEqual([digest.slice('sha256:'.length)]);
     // As another process, or the next one, finds it.
-    expect(await (await openStore()).find(digest)).toMatchObject({ ...image, storedAtMs: expect.any(Number) });
+    expect(await (await openStore()).find(digest)).toMatchObject({
+      ...image,
+      storedAtMs: expect.any(Number),
+    });
     expect(await store.list()).toHaveLength(1);
   });
 
@@ -65,16 +74,19 @@ describe('an import', () => {
 
   test('joins layers in their order, each at a multiple of 4 octets', async () => {
     await fc.assert(
-      fc.asyncProperty(fc.array(fc.integer({ min: 1, max: 9 }), { minLength: 2, maxLength: 5 }), async (sizes) => {
-        const layers = sizes.map((size, index) => String(index + 1).repeat(size));
-        const files = Object.fromEntries(layers.map((layer, index) => [`${index}.cpio`, layer]));
-        // The kernel is another in each run, so that no run finds the image of an earlier one.
-        const folder = mkdtempSync(join(provided, 'layers-'));
-        await writeImageFolder(folder, { files: { vmlinuz: folder, ...files } });
-        const joined = await readFile((await bring(folder)).initrdPath, 'latin1');
-        const padded = layers.map((layer) => layer.padEnd(Math.ceil(layer.length / 4) * 4, '\0'));
-        expect(joined).toBe(padded.join(''));
-      }),
+      fc.asyncProperty(
+        fc.array(fc.integer({ min: 1, max: 9 }), { minLength: 2, maxLength: 5 }),
+        async (sizes) => {
+          const layers = sizes.map((size, index) => String(index + 1).repeat(size));
+          const files = Object.fromEntries(layers.map((layer, index) => [`${index}.cpio`, layer]));
+          // The kernel is another in each run, so that no run finds the image of an earlier one.
+          const folder = mkdtempSync(join(provided, 'layers-'));
+          await writeImageFolder(folder, { files: { vmlinuz: folder, ...files } });
+          const joined = await readFile((await bring(folder)).initrdPath, 'latin1');
+          const padded = layers.map((layer) => layer.padEnd(Math.ceil(layer.length / 4) * 4, '\0'));
+          expect(joined).toBe(padded.join(''));
+        },
+      ),
       { numRuns: 25 },
     );
   });
@@ -91,7 +103,10 @@ describe('an import', () => {
     await writeImageFolder(provided, { name: 'one', files });
     const one = await bring();
     await rm(join(provided, 'vmlinuz'));
-    await writeImageFolder(join(provided, 'two'), { name: 'two', files: { ...files, 'app.cpio': 'another' } });
+    await writeImageFolder(join(provided, 'two'), {
+      name: 'two',
+      files: { ...files, 'app.cpio': 'another' },
+    });
     await rm(join(provided, 'two', 'vmlinuz'));
     const two = await bring(join(provided, 'two'));
     expect((await stat(two.kernelPath)).ino).toBe((await stat(one.kernelPath)).ino);
@@ -110,8 +125,16 @@ describe('an import', () => {
 });
 
 describe('nothing is kept of an image', () => {
-  const refused = async (code: string, message: RegExp, expectedDigest?: string, from?: string | ImageSource) => {
-    await expect(bring(from, expectedDigest)).rejects.toMatchObject({ code, message: expect.stringMatching(message) });
+  const refused = async (
+    code: string,
+    message: RegExp,
+    expectedDigest?: string,
+    from?: string | ImageSource,
+  ) => {
+    await expect(bring(from, expectedDigest)).rejects.toMatchObject({
+      code,
+      message: expect.stringMatching(message),
+    });
     expect(await readdir(stored)).toEqual([]);
   };
 
@@ -159,8 +182,16 @@ describe('nothing is kept of an image', () => {
   test.for([
     ['that names a file twice', (m: object) => ({ ...m, initrd: [file('vmlinuz')] }), /names a file twice/],
     ['that names itself', (m: object) => ({ ...m, initrd: [file('image.json')] }), /names a file twice/],
-    ['that names a file elsewhere', (m: object) => ({ ...m, kernel: file('../vmlinuz') }), /kernel\.file: expected a plain/],
-    ['that names a hidden file', (m: object) => ({ ...m, initrd: [file('.initrd')] }), /initrd\.0\.file: expected a plain/],
+    [
+      'that names a file elsewhere',
+      (m: object) => ({ ...m, kernel: file('../vmlinuz') }),
+      /kernel\.file: expected a plain/,
+    ],
+    [
+      'that names a hidden file',
+      (m: object) => ({ ...m, initrd: [file('.initrd')] }),
+      /initrd\.0\.file: expected a plain/,
+    ],
     ['without layers', (m: object) => ({ ...m, initrd: [] }), /initrd: /],
     ['with a key that nobody knows', (m: object) => ({ ...m, colour: 'blue' }), /"colour"/],
     ['of another format', (m: object) => ({ ...m, format: 'orilla.image/2' }), /format: /],

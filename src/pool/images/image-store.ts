@@ -2,14 +2,7 @@ import { createHash } from 'node:crypto';
 import { constants } from 'node:fs';
 import { copyFile, link, mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import {
-  type Clock,
-  CodedError,
-  messageOf,
-  type Random,
-  randomId,
-  systemCode,
-} from '../../base/index.ts';
+import { type Clock, CodedError, messageOf, type Random, randomId, systemCode } from '../../base/index.ts';
 import { identifyProcess, isRunning } from '../../platform/process/index.ts';
 import { poolError } from '../errors.ts';
 import { type Image, type ImageFile, type ImageManifest, imageManifestSchema } from '../schema.ts';
@@ -178,7 +171,8 @@ export class ImageStore {
   async #heldFiles(): Promise<Map<string, string>> {
     const held = new Map<string, string>();
     for (const image of await this.list()) {
-      for (const { sha256, file } of filesOf(image.manifest)) held.set(sha256, join(this.#directoryOf(image.digest), file));
+      for (const { sha256, file } of filesOf(image.manifest))
+        held.set(sha256, join(this.#directoryOf(image.digest), file));
     }
     return held;
   }
@@ -217,7 +211,9 @@ function parseManifest(octets: Uint8Array, where: string): ImageManifest {
   }
   const result = imageManifestSchema.safeParse(value);
   if (!result.success) {
-    const faults = result.error.issues.map(({ path, message }) => `${path.join('.') || 'manifest'}: ${message}`);
+    const faults = result.error.issues.map(
+      ({ path, message }) => `${path.join('.') || 'manifest'}: ${message}`,
+    );
     throw poolError('image_invalid', `${where} is not a manifest: ${faults.join('; ')}`);
   }
   const names = filesOf(result.data).map(({ file }) => file);
@@ -238,7 +234,10 @@ async function readBounded(
   for await (const chunk of source.read(file, signal)) {
     sizeBytes += chunk.length;
     if (sizeBytes > limitBytes) {
-      throw poolError('image_invalid', `${file} of ${source.description} is larger than ${limitBytes} octets`);
+      throw poolError(
+        'image_invalid',
+        `${file} of ${source.description} is larger than ${limitBytes} octets`,
+      );
     }
     chunks.push(chunk);
   }
@@ -259,7 +258,10 @@ async function fetchFile(
     for await (const chunk of source.read(file.file, signal)) {
       sizeBytes += chunk.length;
       if (sizeBytes > file.sizeBytes) {
-        throw poolError('image_invalid', `${what} is longer than the ${file.sizeBytes} octets of its manifest`);
+        throw poolError(
+          'image_invalid',
+          `${what} is longer than the ${file.sizeBytes} octets of its manifest`,
+        );
       }
       hash.update(chunk);
       onBytes(chunk.length);

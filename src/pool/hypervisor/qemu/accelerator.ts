@@ -19,7 +19,8 @@ import { runCommand } from '../../../platform/process/index.ts';
 import type { Log } from '../../../platform/telemetry/index.ts';
 import type { StoredImage } from '../../images/image-store.ts';
 import type { Accelerator } from '../hypervisor.ts';
-import { consoleOptions, machineArguments, qemuProgram } from './command-line.ts';
+import { kernelOptions, machineArguments, qemuProgram } from './command-line.ts';
+import { guestClockOption } from './guest-clock.ts';
 
 const BOOT_TOKEN = 'Kernel panic - not syncing: VFS: Unable to mount root fs';
 const TCG_DEADLINE_MS = 60_000;
@@ -102,12 +103,13 @@ export class AcceleratorProbe {
     signal: AbortSignal,
   ): Promise<BootOutcome> {
     const { architecture } = image.manifest;
+    const append = kernelOptions(architecture, accelerator, await guestClockOption());
     const startMs = this.#clock.monotonicMs();
     const child = spawn(
       program,
       [
         ...machineArguments(architecture, accelerator),
-        ...['-m', '128M', '-smp', '1', '-kernel', image.kernelPath, '-append', consoleOptions(architecture)],
+        ...['-m', '128M', '-smp', '1', '-kernel', image.kernelPath, '-append', append],
         ...['-serial', 'stdio'],
       ],
       { stdio: ['ignore', 'pipe', 'pipe'] },

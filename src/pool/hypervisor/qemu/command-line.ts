@@ -30,9 +30,18 @@ export function machineArguments(architecture: ImageManifest['architecture'], ac
   ];
 }
 
-/** The kernel's options for a console on the first serial line; a panic ends the machine. */
-export const consoleOptions = (architecture: ImageManifest['architecture']): string =>
-  `console=${architecture === 'aarch64' ? 'ttyAMA0' : 'ttyS0'} panic=-1`;
+/**
+ * The kernel's options that follow from the machine: a console on the first serial line, an end on panic, and, emulated,
+ * the frequency of its clock.
+ */
+export const kernelOptions = (
+  architecture: ImageManifest['architecture'],
+  accelerator: Accelerator,
+  clockOption: string,
+): string =>
+  architecture === 'aarch64'
+    ? 'console=ttyAMA0 panic=-1'
+    : `console=ttyS0 panic=-1 ${accelerator === 'tcg' ? clockOption : ''}`.trim();
 
 /** The guest's view of QEMU's user-mode network (QEMU, "Using the user mode network stack"). */
 const GUEST_ADDRESS = '10.0.2.15/24';
@@ -43,12 +52,14 @@ const GUEST_GATEWAY = '10.0.2.2';
  *
  * `restrict=on`: the guest reaches nothing, not even the host's loopback; only the one forwarded port leads in. Port 0:
  * the kernel picks a free one and QEMU tells which, so no two starts race for it.
+ *
+ * @param clockOption see `guest-clock.ts`
  */
-export function qemuArguments(spec: MachineSpec, accelerator: Accelerator): string[] {
+export function qemuArguments(spec: MachineSpec, accelerator: Accelerator, clockOption: string): string[] {
   const { image, configuration } = spec;
   const { manifest } = image;
   const kernelCommandLine = [
-    consoleOptions(manifest.architecture),
+    kernelOptions(manifest.architecture, accelerator, clockOption),
     manifest.commandLine,
     `orilla.name=${spec.name}`,
     `orilla.ip=${GUEST_ADDRESS}`,

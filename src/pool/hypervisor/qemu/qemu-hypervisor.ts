@@ -8,6 +8,7 @@ import type { Log } from '../../../platform/telemetry/index.ts';
 import { poolError } from '../../errors.ts';
 import type { StoredImage } from '../../images/image-store.ts';
 import type { Accelerator, Hypervisor, Machine, MachineSpec } from '../hypervisor.ts';
+import { guestClockOption } from './guest-clock.ts';
 import { forwardedPort, NAME_PREFIX, qemuArguments, qemuProgram, RUN_FILES } from './command-line.ts';
 import { QmpClient } from './qmp.ts';
 
@@ -87,9 +88,10 @@ export class QemuHypervisor implements Hypervisor {
   /** Starts QEMU as the leader of a session of its own, so that Ctrl-C in a terminal reaches us and not the guests. */
   async #spawn(spec: MachineSpec, accelerator: Accelerator, directory: string): Promise<ChildProcess> {
     const program = qemuProgram(spec.image.manifest.architecture);
+    const clockOption = await guestClockOption();
     const errors = openSync(join(directory, RUN_FILES.errors), 'w');
     try {
-      const child = spawn(program, qemuArguments(spec, accelerator), {
+      const child = spawn(program, qemuArguments(spec, accelerator, clockOption), {
         cwd: directory,
         detached: true,
         stdio: ['ignore', errors, errors],

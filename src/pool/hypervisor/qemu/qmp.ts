@@ -113,7 +113,8 @@ export class QmpClient {
         this.#socket.destroy(new Error(`not QMP: ${messageOf(error)}`));
       }
     }
-    if (this.#received.length > LINE_LIMIT_OCTETS) this.#socket.destroy(new Error('an endless line from the monitor'));
+    if (this.#received.length > LINE_LIMIT_OCTETS)
+      this.#socket.destroy(new Error('an endless line from the monitor'));
   }
 
   #take(message: Record<string, unknown>, onGreeting: () => void): void {
@@ -126,7 +127,8 @@ export class QmpClient {
     if (!waiting) return; // An event, or the answer to a command that was given up.
     this.#waiting.delete(id);
     waiting.timer[Symbol.dispose]();
-    if ('error' in message) waiting.reject(new Error((message['error'] as { desc?: string } | null)?.desc ?? 'refused'));
+    if ('error' in message)
+      waiting.reject(new Error((message['error'] as { desc?: string } | null)?.desc ?? 'refused'));
     else waiting.resolve(message['return']);
   }
 
