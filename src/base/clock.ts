@@ -11,7 +11,11 @@ export interface Clock {
 }
 
 /** A signal that aborts after `delayMs`, with `reason`. */
-export function deadline(clock: Clock, delayMs: number, reason = `not done within ${delayMs} ms`): AbortSignal {
+export function deadline(
+  clock: Clock,
+  delayMs: number,
+  reason = `not done within ${delayMs} ms`,
+): AbortSignal {
   const controller = new AbortController();
   clock.after(delayMs, () => controller.abort(new Error(reason)));
   return controller.signal;

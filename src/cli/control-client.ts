@@ -31,13 +31,13 @@ export class ControlClient {
   async #ask(method: string, path: string): Promise<string> {
     const { status, text } = await new Promise<{ status: number; text: string }>((resolveAnswer, reject) => {
       const asked = request({ socketPath: this.#socketPath, path, method, timeout: 30_000 }, (answer) => {
-        let text = '';
+        let received = '';
         answer.setEncoding('utf8');
         answer.on('data', (chunk: string) => {
-          text += chunk;
-          if (text.length > ANSWER_LIMIT_BYTES) asked.destroy(new Error('an endless answer'));
+          received += chunk;
+          if (received.length > ANSWER_LIMIT_BYTES) asked.destroy(new Error('an endless answer'));
         });
-        answer.on('end', () => resolveAnswer({ status: answer.statusCode ?? 0, text }));
+        answer.on('end', () => resolveAnswer({ status: answer.statusCode ?? 0, text: received }));
         answer.on('error', reject);
       });
       asked.on('timeout', () => asked.destroy(new Error('no answer within 30 s')));
@@ -54,10 +54,18 @@ export class ControlClient {
   #describe(error: Error): Error {
     const code = systemCode(error);
     if (code === 'ENOENT' || code === 'ECONNREFUSED') {
-      return cliError('not_running', `no Orilla runs on ${this.#folder}; start one with "orilla up", or name its --data`, error);
+      return cliError(
+        'not_running',
+        `no Orilla runs on ${this.#folder}; start one with "orilla up", or name its --data`,
+        error,
+      );
     }
     if (code === 'EACCES') {
-      return cliError('not_running', `${this.#socketPath} may be opened by its owner only; use that user or root`, error);
+      return cliError(
+        'not_running',
+        `${this.#socketPath} may be opened by its owner only; use that user or root`,
+        error,
+      );
     }
     return error;
   }

@@ -1,6 +1,6 @@
 import { systemClock } from '../base/index.ts';
 import { demoError, type RunningDemo, SITE_HOST, startDemo, takeTour, VM_HOST } from '../demo/index.ts';
-import { print, ProgressLine } from './output.ts';
+import { ProgressLine, print } from './output.ts';
 
 export interface DemoCommandOptions {
   readonly check?: boolean;
@@ -20,7 +20,11 @@ export async function demo(options: DemoCommandOptions): Promise<void> {
   const running = await starting.finally(() => progress.end());
   try {
     if (options.check) {
-      await Promise.race([takeTour(systemClock, running, print), endedEarly(running), interrupted.then(stopTour)]);
+      await Promise.race([
+        takeTour(systemClock, running, print),
+        endedEarly(running),
+        interrupted.then(stopTour),
+      ]);
       print('the tour is over: everything went as it should');
     } else {
       print(invitation(running));

@@ -1,7 +1,7 @@
 import { resolve } from 'node:path';
 import { systemClock, systemRandom } from '../base/index.ts';
 import { dataFolder, examine, type Finding } from '../edge/index.ts';
-import { print, ProgressLine } from './output.ts';
+import { ProgressLine, print } from './output.ts';
 
 const MARKS = { good: '✓', notable: '!', bad: '✗' } as const;
 

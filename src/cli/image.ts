@@ -8,9 +8,14 @@ import { packagePath } from '../platform/process/index.ts';
 import { buildWebImage, directorySource, ImageStore, urlSource } from '../pool/index.ts';
 import { imageDigestSchema, vmSchema } from '../pool/schema.ts';
 import { ControlClient } from './control-client.ts';
-import { print, printTable, ProgressLine } from './output.ts';
+import { ProgressLine, print, printTable } from './output.ts';
 
-const cliError = defineErrors({ wrong_usage: 400, image_in_use: 409, image_ambiguous: 409, image_not_found: 404 });
+const cliError = defineErrors({
+  wrong_usage: 400,
+  image_in_use: 409,
+  image_ambiguous: 409,
+  image_not_found: 404,
+});
 
 const openStore = (data: DataFolder) =>
   ImageStore.open({ clock: systemClock, random: systemRandom }, data.images);
@@ -40,7 +45,9 @@ export async function buildImage(recipe: string, options: BuildOptions): Promise
       },
     );
     progress.end();
-    const digest = createHash('sha256').update(await readFile(join(options.out, 'image.json'))).digest('hex');
+    const digest = createHash('sha256')
+      .update(await readFile(join(options.out, 'image.json')))
+      .digest('hex');
     print(`sha256:${digest}  ${options.out}`);
   } finally {
     progress.end();
@@ -49,7 +56,10 @@ export async function buildImage(recipe: string, options: BuildOptions): Promise
 
 export async function importImage(source: string, options: { data: string; digest?: string }): Promise<void> {
   if (options.digest !== undefined && !imageDigestSchema.safeParse(options.digest).success) {
-    throw cliError('wrong_usage', `--digest: got "${options.digest}", expected sha256: and 64 hexadecimal digits`);
+    throw cliError(
+      'wrong_usage',
+      `--digest: got "${options.digest}", expected sha256: and 64 hexadecimal digits`,
+    );
   }
   const store = await openStore(dataFolder(resolve(options.data)));
   const progress = new ProgressLine();
@@ -87,7 +97,10 @@ export async function listImages(options: { data: string; json?: boolean }): Pro
       architecture: (image) => image.architecture,
       stored: (image) => new Date(image.storedAtMs).toISOString().slice(0, 16).replace('T', ' '),
     },
-    { ...options, empty: 'no images: make one with "orilla image build", bring one with "orilla image import"' },
+    {
+      ...options,
+      empty: 'no images: make one with "orilla image build", bring one with "orilla image import"',
+    },
   );
 }
 
@@ -102,7 +115,8 @@ export async function removeImage(digest: string, options: { data: string }): Pr
   if (!image) throw cliError('image_not_found', `no image ${digest} is stored here`);
   if (matches.length > 1) throw cliError('image_ambiguous', `${matches.length} images begin with ${digest}`);
   const user = (await runningVms(options.data)).find((vm) => vm.imageDigest === image.digest);
-  if (user) throw cliError('image_in_use', `the VM ${user.name} runs from it; "orilla vm stop ${user.name}" first`);
+  if (user)
+    throw cliError('image_in_use', `the VM ${user.name} runs from it; "orilla vm stop ${user.name}" first`);
   await store.remove(image.digest);
   print(`removed ${image.digest}`);
 }

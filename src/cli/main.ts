@@ -11,7 +11,9 @@ import { failWith } from './output.ts';
 const { version } = JSON.parse(readFileSync(packagePath('package.json'), 'utf8')) as { version: string };
 
 const dataOption = () =>
-  new Option('--data <folder>', 'where this Orilla keeps its data').env('ORILLA_DATA').default('./orilla-data');
+  new Option('--data <folder>', 'where this Orilla keeps its data')
+    .env('ORILLA_DATA')
+    .default('./orilla-data');
 const jsonOption = () => new Option('--json', 'print JSON instead of a table');
 const portOffsetOption = () =>
   new Option('--port-offset <n>', 'add this to every port, to run beside another Orilla')
@@ -19,7 +21,11 @@ const portOffsetOption = () =>
     .argParser((text) => {
       const offset = Number(text);
       if (Number.isInteger(offset) && offset >= 0 && offset <= 57_000) return offset;
-      throw new CommanderError(2, 'usage', `--port-offset: got "${text}", expected a whole number from 0 to 57000`);
+      throw new CommanderError(
+        2,
+        'usage',
+        `--port-offset: got "${text}", expected a whole number from 0 to 57000`,
+      );
     });
 
 const program = new Command('orilla')
@@ -135,6 +141,7 @@ try {
   await program.parseAsync();
 } catch (error) {
   // Help and version end by an exception too; commander has printed what there is to say.
-  if (error instanceof CommanderError && error.code !== 'usage') process.exitCode = error.exitCode === 0 ? 0 : 2;
+  if (error instanceof CommanderError && error.code !== 'usage')
+    process.exitCode = error.exitCode === 0 ? 0 : 2;
   else failWith(error);
 }

@@ -31,7 +31,13 @@ export function printTable<Row>(
   const cells = [headings.map((heading) => heading.toUpperCase())];
   for (const row of rows) cells.push(Object.values(columns).map((cell) => cell(row)));
   const widths = headings.map((_, column) => Math.max(...cells.map((line) => line[column]?.length ?? 0)));
-  for (const line of cells) print(line.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ').trimEnd());
+  for (const line of cells)
+    print(
+      line
+        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+        .join('  ')
+        .trimEnd(),
+    );
 }
 
 export function print(line: string): void {

@@ -58,7 +58,20 @@ export async function startDemo(clock: Clock, options: DemoOptions): Promise<Run
     const orilla = [entryPath('cli/main')];
     await runCommand(
       process.execPath,
-      [...orilla, 'image', 'build', 'web', '--name', SITE, '--content', join(site, 'site'), '--out', image, '--data', options.dataFolder],
+      [
+        ...orilla,
+        'image',
+        'build',
+        'web',
+        '--name',
+        SITE,
+        '--content',
+        join(site, 'site'),
+        '--out',
+        image,
+        '--data',
+        options.dataFolder,
+      ],
       { timeoutMs: 300_000 },
     );
     say('starting the gateway');

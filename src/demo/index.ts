@@ -1,4 +1,12 @@
 /** The demo behind `npm start`. */
-export { type DemoOptions, type DemoPorts, EDGE_DOMAIN, type RunningDemo, SITE_HOST, startDemo, VM_HOST } from './demo.ts';
+export {
+  type DemoOptions,
+  type DemoPorts,
+  EDGE_DOMAIN,
+  type RunningDemo,
+  SITE_HOST,
+  startDemo,
+  VM_HOST,
+} from './demo.ts';
 export { demoError } from './errors.ts';
 export { takeTour } from './tour.ts';

@@ -35,7 +35,9 @@ export class Program implements Closable {
     try {
       // A session of its own: Ctrl-C reaches the demo, which ends its programs in order.
       const child = spawn(process.execPath, args, { detached: true, stdio: ['ignore', output, output] });
-      await new Promise((resolve, reject) => child.once('spawn', () => resolve(undefined)).once('error', reject));
+      await new Promise((resolve, reject) =>
+        child.once('spawn', () => resolve(undefined)).once('error', reject),
+      );
       return new Program(clock, name, logFile, child);
     } finally {
       closeSync(output);
@@ -46,9 +48,13 @@ export class Program implements Closable {
   async until(isUp: () => Promise<boolean>): Promise<void> {
     const deadlineMs = this.#clock.monotonicMs() + START_TIMEOUT_MS;
     while (!(await isUp().catch(() => false))) {
-      if (this.#hasEnded) throw demoError('demo_failed', `${this.#name} did not start: ${await this.#lastLine()}`);
+      if (this.#hasEnded)
+        throw demoError('demo_failed', `${this.#name} did not start: ${await this.#lastLine()}`);
       if (this.#clock.monotonicMs() > deadlineMs) {
-        throw demoError('demo_failed', `${this.#name} did not start within ${START_TIMEOUT_MS / 1000} s; see ${this.#logFile}`);
+        throw demoError(
+          'demo_failed',
+          `${this.#name} did not start within ${START_TIMEOUT_MS / 1000} s; see ${this.#logFile}`,
+        );
       }
       await this.#clock.sleep(POLL_MS);
     }

@@ -15,7 +15,8 @@ type Say = (line: string) => void;
 
 /** @throws `demo_failed` at the first step that does not go as it should. */
 export async function takeTour(clock: Clock, { ports }: RunningDemo, say: Say): Promise<void> {
-  const originBytes = () => readMetric(ports.control, 'orilla_gateway_upstream_bytes_total', { upstream: 'origin' });
+  const originBytes = () =>
+    readMetric(ports.control, 'orilla_gateway_upstream_bytes_total', { upstream: 'origin' });
   const site = () => visit(ports.gateway, SITE_HOST);
 
   const first = await site();
@@ -24,7 +25,9 @@ export async function takeTour(clock: Clock, { ports }: RunningDemo, say: Say): 
 
   const vm = await untilReady(clock, ports.control);
   const { fetchMs, bootMs } = vm.lastStart ?? { fetchMs: 0, bootMs: 0 };
-  say(`2  the origin saw the tag and asked for a VM: image fetched in ${formatDuration(fetchMs)}, booted in ${formatDuration(bootMs)} (${vm.accelerator?.toUpperCase()})`);
+  say(
+    `2  the origin saw the tag and asked for a VM: image fetched in ${formatDuration(fetchMs)}, booted in ${formatDuration(bootMs)} (${vm.accelerator?.toUpperCase()})`,
+  );
 
   const bytesBefore = await originBytes();
   const visits: Visit[] = [];
@@ -33,7 +36,9 @@ export async function takeTour(clock: Clock, { ports }: RunningDemo, say: Say): 
   const sent = (await originBytes()) - bytesBefore;
   if (sent !== 0) throw demoError('demo_failed', `${sent} octets went to the origin although the VM served`);
   const times = visits.map(({ totalMs }) => totalMs).toSorted((a, b) => a - b);
-  say(`3  the next ${VISITS} requests are answered by the VM, ${formatBytes(sent)} to the origin; median ${formatDuration(times[VISITS / 2] ?? 0)}`);
+  say(
+    `3  the next ${VISITS} requests are answered by the VM, ${formatBytes(sent)} to the origin; median ${formatDuration(times[VISITS / 2] ?? 0)}`,
+  );
 
   const direct = await visit(ports.gateway, VM_HOST);
   expect(direct, `vm/${vm.name}`);
@@ -58,13 +63,16 @@ async function killWhileAsked(
     if (clock.monotonicMs() - startMs > READY_TIMEOUT_MS) throw demoError('demo_failed', 'no VM took over');
     const answer = await visit(ports.gateway, SITE_HOST);
     asked += 1;
-    if (answer.status !== 200) throw demoError('demo_failed', `a request got ${answer.status} while the VM was dead`);
+    if (answer.status !== 200)
+      throw demoError('demo_failed', `a request got ${answer.status} while the VM was dead`);
     isBack = answer.servedBy !== 'origin' && byOrigin > 0;
     if (answer.servedBy === 'origin') byOrigin += 1;
     await clock.sleep(POLL_MS);
   }
   const backMs = clock.monotonicMs() - startMs;
-  say(`5  its VM killed, the site goes on: ${asked} requests, none failed, ${byOrigin} answered by the origin; a new VM serves after ${formatDuration(backMs)}`);
+  say(
+    `5  its VM killed, the site goes on: ${asked} requests, none failed, ${byOrigin} answered by the origin; a new VM serves after ${formatDuration(backMs)}`,
+  );
 }
 
 async function untilReady(clock: Clock, controlPort: number) {
@@ -74,7 +82,10 @@ async function untilReady(clock: Clock, controlPort: number) {
     if (vm?.phase === 'ready') return vm;
     if (vm?.phase === 'failed') throw demoError('demo_failed', `the VM failed: ${vm.reason}`);
     if (clock.monotonicMs() > deadlineMs) {
-      throw demoError('demo_failed', `no VM was ready within ${formatDuration(READY_TIMEOUT_MS)}: ${vm?.reason ?? vm?.phase ?? 'none was asked for'}`);
+      throw demoError(
+        'demo_failed',
+        `no VM was ready within ${formatDuration(READY_TIMEOUT_MS)}: ${vm?.reason ?? vm?.phase ?? 'none was asked for'}`,
+      );
     }
     await clock.sleep(POLL_MS);
   }
@@ -82,7 +93,11 @@ async function untilReady(clock: Clock, controlPort: number) {
 
 function expect(answer: Visit, servedBy: string): void {
   if (answer.status === 200 && answer.servedBy === servedBy) return;
-  throw demoError('demo_failed', `expected 200 by ${servedBy}, got ${answer.status} by ${answer.servedBy || 'nobody'}`);
+  throw demoError(
+    'demo_failed',
+    `expected 200 by ${servedBy}, got ${answer.status} by ${answer.servedBy || 'nobody'}`,
+  );
 }
 
-const describe = (answer: Visit): string => `${formatBytes(answer.bodyBytes)} in ${formatDuration(answer.totalMs)}`;
+const describe = (answer: Visit): string =>
+  `${formatBytes(answer.bodyBytes)} in ${formatDuration(answer.totalMs)}`;

@@ -20,22 +20,27 @@ export function visit(port: number, host: string, path = '/'): Promise<Visit> {
   const startMs = performance.now();
   return new Promise((resolve, reject) => {
     const headers = { Host: `${host}:${port}` };
-    const asked = request({ host: '127.0.0.1', port, path, headers, agent: false, timeout: TIMEOUT_MS }, (answer) => {
-      let bodyBytes = 0;
-      answer.on('data', (chunk: Buffer) => {
-        bodyBytes += chunk.length;
-      });
-      answer.on('error', reject);
-      answer.on('end', () =>
-        resolve({
-          status: answer.statusCode ?? 0,
-          servedBy: String(answer.headers['orilla-served-by'] ?? ''),
-          bodyBytes,
-          totalMs: performance.now() - startMs,
-        }),
-      );
-    });
-    asked.on('timeout', () => asked.destroy(new Error(`${host} did not answer within ${TIMEOUT_MS / 1000} s`)));
+    const asked = request(
+      { host: '127.0.0.1', port, path, headers, agent: false, timeout: TIMEOUT_MS },
+      (answer) => {
+        let bodyBytes = 0;
+        answer.on('data', (chunk: Buffer) => {
+          bodyBytes += chunk.length;
+        });
+        answer.on('error', reject);
+        answer.on('end', () =>
+          resolve({
+            status: answer.statusCode ?? 0,
+            servedBy: String(answer.headers['orilla-served-by'] ?? ''),
+            bodyBytes,
+            totalMs: performance.now() - startMs,
+          }),
+        );
+      },
+    );
+    asked.on('timeout', () =>
+      asked.destroy(new Error(`${host} did not answer within ${TIMEOUT_MS / 1000} s`)),
+    );
     asked.on('error', reject);
     asked.end();
   });

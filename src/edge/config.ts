@@ -7,7 +7,13 @@ import { dirname, resolve } from 'node:path';
 import { z } from 'zod';
 import { messageOf } from '../base/index.ts';
 import { TAG_FORMS } from '../gateway/index.ts';
-import { byteSizeSchema, configError, durationSchema, listenSchema, parseConfig } from '../platform/config/index.ts';
+import {
+  byteSizeSchema,
+  configError,
+  durationSchema,
+  listenSchema,
+  parseConfig,
+} from '../platform/config/index.ts';
 import { LOG_LEVELS } from '../platform/telemetry/index.ts';
 import type { Configuration } from '../pool/schema.ts';
 import { labelSchema } from '../pool/schema.ts';
@@ -25,7 +31,13 @@ const addressSchema = z
 
 const upstreamSchema = z.string().transform((text, context) => {
   const url = URL.canParse(text) ? new URL(text) : undefined;
-  if (url && /^https?:$/.test(url.protocol) && url.pathname === '/' && url.search === '' && url.username === '') {
+  if (
+    url &&
+    /^https?:$/.test(url.protocol) &&
+    url.pathname === '/' &&
+    url.search === '' &&
+    url.username === ''
+  ) {
     const isTls = url.protocol === 'https:';
     return {
       host: url.hostname.replace(/^\[|\]$/g, ''),
@@ -59,9 +71,7 @@ const configurationSchema = z
     memory: byteSizeSchema.default(SMALL_MEMORY_BYTES),
     disk: byteSizeSchema.default(0),
   })
-  .transform(
-    ({ cpus, memory, disk }): Configuration => ({ cpus, memoryBytes: memory, diskBytes: disk }),
-  );
+  .transform(({ cpus, memory, disk }): Configuration => ({ cpus, memoryBytes: memory, diskBytes: disk }));
 
 const configSchema = z
   .strictObject({
@@ -100,9 +110,14 @@ const configSchema = z
       for (const [index, host] of hosts.entries()) {
         const other = seen.get(host);
         const path = ['gateway', 'origins', origin, 'hosts', index];
-        if (other !== undefined) context.addIssue({ code: 'custom', path, message: `${host} is a host of ${other} too` });
+        if (other !== undefined)
+          context.addIssue({ code: 'custom', path, message: `${host} is a host of ${other} too` });
         if (host.endsWith(`.${config.gateway.edgeDomain}`)) {
-          context.addIssue({ code: 'custom', path, message: `${host} is below the edge domain, where VMs have their names` });
+          context.addIssue({
+            code: 'custom',
+            path,
+            message: `${host} is below the edge domain, where VMs have their names`,
+          });
         }
         seen.set(host, origin);
       }
@@ -133,7 +148,10 @@ export function parseEdgeConfig(text: string, source: string, folder: string, po
     if (listen.port === 0) continue;
     listen.port += portOffset;
     if (listen.port > 65_535) {
-      throw configError('config_invalid', `--port-offset ${portOffset} moves a port to ${listen.port}, beyond 65535`);
+      throw configError(
+        'config_invalid',
+        `--port-offset ${portOffset} moves a port to ${listen.port}, beyond 65535`,
+      );
     }
   }
   for (const { offload } of Object.values(gateway.origins)) {

@@ -50,7 +50,8 @@ export async function* examine(
     state: 'good',
     finding: `${data.folder}: ${isRunning ? 'an Orilla runs on it' : 'no Orilla runs on it'}`,
   };
-  if (!isRunning) for (const [name, port] of Object.entries(DEFAULT_PORTS)) yield await portFree(name, port + portOffset);
+  if (!isRunning)
+    for (const [name, port] of Object.entries(DEFAULT_PORTS)) yield await portFree(name, port + portOffset);
   yield await debianTools();
 }
 
@@ -159,7 +160,12 @@ async function portFree(name: string, port: number): Promise<Finding> {
     return { subject, state: 'good', finding: `free for the ${name}` };
   } catch (error) {
     return systemCode(error) === 'EADDRINUSE'
-      ? { subject, state: 'bad', finding: `taken; the ${name} wants it`, advice: 'use --port-offset, or end that program' }
+      ? {
+          subject,
+          state: 'bad',
+          finding: `taken; the ${name} wants it`,
+          advice: 'use --port-offset, or end that program',
+        }
       : { subject, state: 'bad', finding: messageOf(error) };
   } finally {
     server.close();

@@ -65,7 +65,9 @@ export class Edge implements Closable {
         await Gateway.start({ clock, random, log, registry, pool }, gatewayOptions(config)),
       );
       let isClosing = false;
-      health.register('gateway', () => (isClosing ? { ready: false, reason: 'is being closed' } : { ready: true }));
+      health.register('gateway', () =>
+        isClosing ? { ready: false, reason: 'is being closed' } : { ready: true },
+      );
       parts.defer('readiness', () => {
         isClosing = true;
       });

@@ -13,12 +13,18 @@ export function addTelemetryRoutes(app: ApiServer, registry: Registry, health: H
   });
   app.get('/healthz', { schema: { summary: 'This process runs' } }, () => ({ status: 'ok' }));
   const response = { 200: readinessSchema, 503: readinessSchema };
-  app.get('/readyz', { schema: { summary: 'Every part can do its work', response } }, async (_request, reply) => {
-    const report = health.report();
-    return reply.code(report.ready ? 200 : 503).send(report);
-  });
-  app.get('/metrics', { schema: { summary: 'Metrics in the Prometheus text format' } }, async (_request, reply) =>
-    reply.type(registry.contentType).send(await registry.metrics()),
+  app.get(
+    '/readyz',
+    { schema: { summary: 'Every part can do its work', response } },
+    async (_request, reply) => {
+      const report = health.report();
+      return reply.code(report.ready ? 200 : 503).send(report);
+    },
+  );
+  app.get(
+    '/metrics',
+    { schema: { summary: 'Metrics in the Prometheus text format' } },
+    async (_request, reply) => reply.type(registry.contentType).send(await registry.metrics()),
   );
 }
 

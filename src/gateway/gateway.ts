@@ -59,7 +59,10 @@ export class Gateway implements Closable {
     const parts = new CloseStack(clock);
     try {
       const observe = gatewayMetrics(deps.registry);
-      const dataPlane = parts.add('data plane', await NodeHttpDataPlane.start({ clock, log, observe }, options.listen));
+      const dataPlane = parts.add(
+        'data plane',
+        await NodeHttpDataPlane.start({ clock, log, observe }, options.listen),
+      );
       const withPort = (host: string, port: number) => (port === 80 ? host : `${host}:${port}`);
       const api: ApiServer = await createVmApi(
         { clock, log, pool },
@@ -75,7 +78,8 @@ export class Gateway implements Closable {
       const apiPort = await listen(api, options.api.listen);
       const tag = tagHeader(options.tagForm, withPort(options.api.publicHost, apiPort));
       const { edgeDomain, showServedBy, sites } = options;
-      const apply = () => dataPlane.apply(routeSnapshot(sites, pool.list(), { edgeDomain, tag, showServedBy }));
+      const apply = () =>
+        dataPlane.apply(routeSnapshot(sites, pool.list(), { edgeDomain, tag, showServedBy }));
       const subscription = pool.subscribe(apply);
       parts.defer('routes', () => subscription[Symbol.dispose]());
       apply();

@@ -42,7 +42,8 @@ export function gatewayMetrics(registry: Registry): (exchange: Exchange) => void
     requests.inc({ origin, served_by, status_class: `${Math.floor(status / 100)}xx` });
     bytes.inc({ origin, upstream: 'origin' }, exchange.originBytes);
     bytes.inc({ origin, upstream: 'vm' }, exchange.vmBytes);
-    if (exchange.firstByteMs !== undefined) firstByte.observe({ origin, served_by }, exchange.firstByteMs / 1000);
+    if (exchange.firstByteMs !== undefined)
+      firstByte.observe({ origin, served_by }, exchange.firstByteMs / 1000);
     if (exchange.wasReplayed) replays.inc({ origin });
     if (exchange.failure !== undefined) broken.inc({ origin, served_by });
   };

@@ -44,7 +44,10 @@ describe('the routes', () => {
 
   it('give each VM a name under the edge domain, behind which its origin answers while it cannot [gateway G8]', () => {
     const { routes } = routeSnapshot(sites, [vm('a', 'ready'), vm('b', 'starting')], constants);
-    expect(routes.get('a.edge.example')).toMatchObject({ originHost: 'photos.example', vms: [{ name: 'a' }] });
+    expect(routes.get('a.edge.example')).toMatchObject({
+      originHost: 'photos.example',
+      vms: [{ name: 'a' }],
+    });
     expect(routes.get('b.edge.example')).toMatchObject({ origin: 'photos', upstream, vms: [] });
   });
 

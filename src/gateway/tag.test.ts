@@ -6,11 +6,22 @@ describe('the tag', () => {
     expect(tagHeader('api-server', '11.22.1.1')).toEqual({ name: 'Bng-API-Server', value: '11.22.1.1' });
     const host = 'virtualmachine.api.bng1234.example';
     expect(tagHeader('api-server', host)).toEqual({ name: 'Bng-API-Server', value: host });
-    expect(tagHeader('api-url', host)).toEqual({ name: 'Bng-API-URL', value: `${host}/version1/virtualmachine` });
+    expect(tagHeader('api-url', host)).toEqual({
+      name: 'Bng-API-URL',
+      value: `${host}/version1/virtualmachine`,
+    });
   });
 
   it('cannot be sent by a client, in whatever spelling', () => {
-    for (const name of ['Bng-API-Server', 'BNG_API_URL', 'bng-x', 'Signature', 'signature-input', 'Signature_Input', 'Orilla-Served-By']) {
+    for (const name of [
+      'Bng-API-Server',
+      'BNG_API_URL',
+      'bng-x',
+      'Signature',
+      'signature-input',
+      'Signature_Input',
+      'Orilla-Served-By',
+    ]) {
       expect(isReservedHeader(name), name).toBe(true);
     }
     for (const name of ['Accept', 'X-Signature', 'Signatures', 'Bngx', 'Host']) {

@@ -10,7 +10,10 @@ import { gatewayError } from './errors.ts';
  *
  * @throws `token_file_unusable`
  */
-export async function readOrMakeToken(random: Random, path: string): Promise<{ token: string; isNew: boolean }> {
+export async function readOrMakeToken(
+  random: Random,
+  path: string,
+): Promise<{ token: string; isNew: boolean }> {
   try {
     await mkdir(dirname(path), { recursive: true });
     const token = newToken(random);
@@ -18,15 +21,26 @@ export async function readOrMakeToken(random: Random, path: string): Promise<{ t
     return { token, isNew: true };
   } catch (error) {
     if (systemCode(error) !== 'EEXIST') {
-      throw gatewayError('token_file_unusable', `cannot write the token file ${path}: ${messageOf(error)}`, error);
+      throw gatewayError(
+        'token_file_unusable',
+        `cannot write the token file ${path}: ${messageOf(error)}`,
+        error,
+      );
     }
   }
   const text = await readFile(path, 'utf8').catch((error: unknown) => {
-    throw gatewayError('token_file_unusable', `cannot read the token file ${path}: ${messageOf(error)}`, error);
+    throw gatewayError(
+      'token_file_unusable',
+      `cannot read the token file ${path}: ${messageOf(error)}`,
+      error,
+    );
   });
   const token = text.trim();
   if (!/^[A-Za-z0-9._~+/-]{20,512}=*$/.test(token)) {
-    throw gatewayError('token_file_unusable', `${path}: expected one line with a token of 20 to 512 letters and digits`);
+    throw gatewayError(
+      'token_file_unusable',
+      `${path}: expected one line with a token of 20 to 512 letters and digits`,
+    );
   }
   return { token, isNew: false };
 }

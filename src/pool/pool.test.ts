@@ -44,7 +44,9 @@ describe('a pool', () => {
       { configuration: { ...SMALL, cpus: 2 } },
     ]) {
       if ('imageDigest' in other) await untilVm(running.pool, 'photos', isReady);
-      await expect(running.pool.create({ ...request, ...other })).rejects.toMatchObject({ code: 'vm_conflict' });
+      await expect(running.pool.create({ ...request, ...other })).rejects.toMatchObject({
+        code: 'vm_conflict',
+      });
     }
   });
 
@@ -96,7 +98,10 @@ describe('a pool', () => {
   });
 
   it('starts again after a start that failed', async () => {
-    running.hypervisor.failures = [poolError('machine_failed', 'QEMU: no room'), poolError('machine_failed', 'again')];
+    running.hypervisor.failures = [
+      poolError('machine_failed', 'QEMU: no room'),
+      poolError('machine_failed', 'again'),
+    ];
     await running.pool.create(request);
     const vm = await untilVm(running.pool, 'photos', isReady);
     expect(vm.restarts).toBe(2);
@@ -114,7 +119,9 @@ describe('a pool', () => {
       ['ftp://example/image', 'image_invalid'],
       [`sha256:${'0'.repeat(64)}`, 'image_not_found'],
     ]) {
-      await expect(running.pool.create({ ...request, imageRef: imageRef ?? '' })).rejects.toMatchObject({ code });
+      await expect(running.pool.create({ ...request, imageRef: imageRef ?? '' })).rejects.toMatchObject({
+        code,
+      });
     }
     expect(running.pool.list()).toEqual([]);
   });

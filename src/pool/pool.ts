@@ -156,7 +156,9 @@ export class Pool implements Closable {
 
   /** Ends the machines; the VMs stay wanted and come back at the next start. */
   close(): Promise<void> {
-    this.#closing ??= Promise.all([...this.#vms.values()].map((supervisor) => supervisor.stop())).then(() => undefined);
+    this.#closing ??= Promise.all([...this.#vms.values()].map((supervisor) => supervisor.stop())).then(
+      () => undefined,
+    );
     return this.#closing;
   }
 
@@ -180,7 +182,10 @@ export class Pool implements Closable {
         'image digest') ||
       (JSON.stringify(spec.configuration) !== JSON.stringify(request.configuration) && 'configuration');
     if (differs) {
-      throw poolError('vm_conflict', `a VM named ${request.name} is there with another ${differs}; stop it first`);
+      throw poolError(
+        'vm_conflict',
+        `a VM named ${request.name} is there with another ${differs}; stop it first`,
+      );
     }
     supervisor.start();
     return supervisor.describe();
@@ -192,7 +197,10 @@ export class Pool implements Closable {
     }
     const cpus = availableParallelism();
     if (configuration.cpus > cpus) {
-      throw poolError('configuration_too_large', `${configuration.cpus} CPUs were asked for; this host has ${cpus}`);
+      throw poolError(
+        'configuration_too_large',
+        `${configuration.cpus} CPUs were asked for; this host has ${cpus}`,
+      );
     }
     const memoryBytes = totalmem();
     const reserved = this.list().reduce((sum, vm) => sum + vm.configuration.memoryBytes, 0);
@@ -252,7 +260,10 @@ export class Pool implements Closable {
 
   #changed(supervisor: VmSupervisor, previous: VmState['phase']): void {
     const vm = supervisor.describe();
-    this.#deps.log.info({ vm: vm.name, phase: vm.phase, reason: vm.reason, ...vm.lastStart }, 'vm changed phase');
+    this.#deps.log.info(
+      { vm: vm.name, phase: vm.phase, reason: vm.reason, ...vm.lastStart },
+      'vm changed phase',
+    );
     if (vm.phase === 'ready' && vm.lastStart) this.#metrics.observeStart(vm.lastStart);
     if (previous === 'ready' && vm.phase !== 'stopping') this.#metrics.countCrash();
     this.#announce();

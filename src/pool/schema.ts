@@ -23,7 +23,10 @@ export const labelSchema = z
 export const imageFileSchema = z.strictObject({
   /** A plain file name; no folder, so that no image can reach outside its own. */
   file: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/, 'expected a plain file name'),
-  sizeBytes: z.int().min(1).max(2 ** 36),
+  sizeBytes: z
+    .int()
+    .min(1)
+    .max(2 ** 36),
   sha256: sha256Hex,
 });
 export type ImageFile = z.infer<typeof imageFileSchema>;
@@ -96,9 +99,7 @@ export const vmSchema = z.object({
   /** How often it was started again after a crash. */
   restarts: z.int(),
   /** How long the latest start took, by phase. */
-  lastStart: z
-    .object({ fetchMs: z.number(), bootMs: z.number(), totalMs: z.number() })
-    .optional(),
+  lastStart: z.object({ fetchMs: z.number(), bootMs: z.number(), totalMs: z.number() }).optional(),
   accelerator: z.enum(['kvm', 'tcg']).optional(),
 });
 export type Vm = z.infer<typeof vmSchema>;

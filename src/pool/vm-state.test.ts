@@ -1,7 +1,14 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Machine } from './hypervisor/hypervisor.ts';
-import { ATTEMPT_LIMIT, initialState, retryDelayMs, transition, type VmEvent, type VmState } from './vm-state.ts';
+import {
+  ATTEMPT_LIMIT,
+  initialState,
+  retryDelayMs,
+  transition,
+  type VmEvent,
+  type VmState,
+} from './vm-state.ts';
 
 const machine = {} as Machine;
 const failed: VmEvent = { kind: 'failed', reason: 'it broke', isFinal: false };
@@ -11,7 +18,10 @@ const run = (events: readonly VmEvent[], from: VmState = initialState(0), nowMs 
 describe('the life of a VM', () => {
   it('goes from its image to its first answer', () => {
     expect(run([{ kind: 'fetched' }]).phase).toBe('starting');
-    expect(run([{ kind: 'fetched' }, { kind: 'answered', machine }])).toMatchObject({ phase: 'ready', machine });
+    expect(run([{ kind: 'fetched' }, { kind: 'answered', machine }])).toMatchObject({
+      phase: 'ready',
+      machine,
+    });
   });
 
   it('is given up after six failed starts in a row', () => {
@@ -39,7 +49,11 @@ describe('the life of a VM', () => {
 
   it('starts again without delay after it served for long', () => {
     const ready = run([failed, { kind: 'retried' }, { kind: 'fetched' }, { kind: 'answered', machine }]);
-    expect(transition(ready, failed, 60_000)).toMatchObject({ phase: 'waiting', attempt: 1, retryAtMs: 60_000 });
+    expect(transition(ready, failed, 60_000)).toMatchObject({
+      phase: 'waiting',
+      attempt: 1,
+      retryAtMs: 60_000,
+    });
     expect(transition(ready, failed, 100)).toMatchObject({ attempt: 2, retryAtMs: 350 });
   });
 

@@ -61,7 +61,9 @@ export function transition(state: VmState, event: VmEvent, nowMs: number): VmSta
         ? { phase: 'ready', sinceMs: nowMs, attempt: state.attempt, machine: event.machine }
         : state;
     case 'retried':
-      return state.phase === 'waiting' ? { phase: 'fetching', sinceMs: nowMs, attempt: state.attempt + 1 } : state;
+      return state.phase === 'waiting'
+        ? { phase: 'fetching', sinceMs: nowMs, attempt: state.attempt + 1 }
+        : state;
     case 'failed':
       return afterFailure(state, event, nowMs);
   }

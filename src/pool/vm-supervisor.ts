@@ -1,4 +1,12 @@
-import { type Clock, formatBytes, formatDuration, hasCode, messageOf, type Random, randomId } from '../base/index.ts';
+import {
+  type Clock,
+  formatBytes,
+  formatDuration,
+  hasCode,
+  messageOf,
+  type Random,
+  randomId,
+} from '../base/index.ts';
 import type { Log } from '../platform/telemetry/index.ts';
 import { poolError } from './errors.ts';
 import type { Hypervisor, Machine } from './hypervisor/hypervisor.ts';
@@ -31,7 +39,12 @@ export interface SupervisorDeps {
 }
 
 /** Failures that another attempt cannot mend. */
-const FINAL_CODES = ['image_digest_mismatch', 'image_invalid', 'image_outside_root', 'configuration_too_small'];
+const FINAL_CODES = [
+  'image_digest_mismatch',
+  'image_invalid',
+  'image_outside_root',
+  'configuration_too_small',
+];
 
 const LEAST_ANSWER_LIMIT_MS = 10_000;
 
@@ -149,7 +162,9 @@ export class VmSupervisor {
     const givenUp = new AbortController();
     const limitMs = this.#answerLimitMs();
     const timer = clock.after(limitMs, () =>
-      givenUp.abort(poolError('machine_failed', `the guest did not answer within ${formatDuration(limitMs)}`)),
+      givenUp.abort(
+        poolError('machine_failed', `the guest did not answer within ${formatDuration(limitMs)}`),
+      ),
     );
     void machine.exited.then((reason) => givenUp.abort(poolError('machine_failed', reason)));
     const either = AbortSignal.any([signal, givenUp.signal]);

@@ -2,13 +2,7 @@ import { join } from 'node:path';
 import { systemClock, systemRandom } from '../../src/base/index.ts';
 import { openStore, type Store } from '../../src/platform/store/index.ts';
 import { Registry, silentLog } from '../../src/platform/telemetry/index.ts';
-import {
-  ImageStore,
-  Pool,
-  type PoolOptions,
-  type PoolTables,
-  poolMigrations,
-} from '../../src/pool/index.ts';
+import { ImageStore, Pool, type PoolOptions, type PoolTables, poolMigrations } from '../../src/pool/index.ts';
 import { writeImageFolder } from './image-folder.ts';
 import { ProcessHypervisor } from './process-hypervisor.ts';
 

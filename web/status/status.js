@@ -55,7 +55,11 @@ function originCard(origin) {
   const isAtEdge = origin.servedBy[0] !== 'origin';
   const total = origin.requests.origin + origin.requests.vm + origin.requests.gateway;
   const share = total === 0 ? 0 : Math.round((100 * origin.requests.vm) / total);
-  const bar = element('div', { class: 'share', role: 'img', 'aria-label': `${share} % of requests served at the edge` });
+  const bar = element('div', {
+    class: 'share',
+    role: 'img',
+    'aria-label': `${share} % of requests served at the edge`,
+  });
   const filled = element('span', {});
   filled.style.width = `${share}%`;
   bar.append(filled);
@@ -66,7 +70,11 @@ function originCard(origin) {
       'h3',
       {},
       origin.name,
-      element('span', { class: 'badge', 'data-tone': isAtEdge ? 'edge' : '' }, `served by ${origin.servedBy.join(', ')}`),
+      element(
+        'span',
+        { class: 'badge', 'data-tone': isAtEdge ? 'edge' : '' },
+        `served by ${origin.servedBy.join(', ')}`,
+      ),
     ),
     element('p', {}, `${origin.hosts.join(', ')} → ${origin.upstream}`),
     bar,
@@ -125,13 +133,20 @@ function fill(id, cards, empty) {
 
 /** @param {Status} status */
 function draw(status) {
-  fill('origins', status.origins.map(originCard), 'No site passes through this gateway yet: name one in orilla.yaml.');
+  fill(
+    'origins',
+    status.origins.map(originCard),
+    'No site passes through this gateway yet: name one in orilla.yaml.',
+  );
   fill(
     'vms',
     status.vms.map((vm) => vmCard(vm, status)),
     'No VM yet: an origin that sees the tag of this gateway asks for one.',
   );
-  say(`${status.ready ? 'up' : 'not ready'} since ${new Date(status.startedAtMs).toLocaleTimeString()}`, !status.ready);
+  say(
+    `${status.ready ? 'up' : 'not ready'} since ${new Date(status.startedAtMs).toLocaleTimeString()}`,
+    !status.ready,
+  );
   const version = document.getElementById('version');
   if (version) version.textContent = `Orilla ${status.version}`;
 }

@@ -1,4 +1,4 @@
-import { createServer, type IncomingMessage, request, type RequestListener, type Server } from 'node:http';
+import { createServer, type IncomingMessage, type RequestListener, request, type Server } from 'node:http';
 import { createServer as createTcpServer } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { exchange } from '../../../test/support/raw-http.ts';
@@ -24,8 +24,21 @@ beforeEach(async () => {
   originPort = await serve((message, response) => {
     void readAll(message).then(
       (body) => {
-        received.push({ method: message.method ?? '', url: message.url ?? '', raw: message.rawHeaders, body });
-        response.writeHead(200, 'Fine', [['X-Origin', 'yes'], ['Set-Cookie', 'a'], ['Set-Cookie', 'b']].flat());
+        received.push({
+          method: message.method ?? '',
+          url: message.url ?? '',
+          raw: message.rawHeaders,
+          body,
+        });
+        response.writeHead(
+          200,
+          'Fine',
+          [
+            ['X-Origin', 'yes'],
+            ['Set-Cookie', 'a'],
+            ['Set-Cookie', 'b'],
+          ].flat(),
+        );
         response.end(`origin ${message.url}`);
       },
       () => undefined,
@@ -39,7 +52,11 @@ describe('the data plane', () => {
   it('forwards to the origin with the tag, and the answer back unchanged [gateway G1] [gateway G3]', async () => {
     const answer = await ask('/a?b=c');
     expect(answer).toMatchObject({ status: 200, message: 'Fine', body: 'origin /a?b=c' });
-    expect(answer.headers).toMatchObject({ 'x-origin': 'yes', 'set-cookie': ['a', 'b'], 'orilla-served-by': 'origin' });
+    expect(answer.headers).toMatchObject({
+      'x-origin': 'yes',
+      'set-cookie': ['a', 'b'],
+      'orilla-served-by': 'origin',
+    });
     const raw = received[0]?.raw ?? [];
     expect(raw[raw.indexOf('Bng-API-URL') + 1]).toBe('127.0.0.1:8081/version1/virtualmachine');
     expect(raw[raw.indexOf('Host') + 1]).toBe('photos.example');
@@ -67,32 +84,41 @@ describe('the data plane', () => {
       plane.apply(snapshot([], { port }));
       const answer = await ask('/');
       expect(answer).toMatchObject({ status, body });
-      for (const [name, value] of Object.entries(headers)) expect(answer.headers[name.toLowerCase()]).toBe(value);
+      for (const [name, value] of Object.entries(headers))
+        expect(answer.headers[name.toLowerCase()]).toBe(value);
     }
   });
 
-  it.for(['/half-small', '/half'])('answers from the origin when the VM breaks off before a byte was sent on: %s', async (path) => {
-    plane.apply(
-      snapshot([
-        await vm((_message, response) => {
-          response.writeHead(200, { 'content-length': path === '/half' ? 1_000_000 : 100 });
-          if (path === '/half-small') response.write('x');
-          response.flushHeaders();
-          response.destroy();
-        }),
-      ]),
-    );
-    expect(await ask(path)).toMatchObject({ status: 200, body: `origin ${path}` });
-    await untilSeen(1);
-    expect(seen[0]).toMatchObject({ servedBy: 'origin', wasReplayed: true });
-  });
+  it.for(['/half-small', '/half'])(
+    'answers from the origin when the VM breaks off before a byte was sent on: %s',
+    async (path) => {
+      plane.apply(
+        snapshot([
+          await vm((_message, response) => {
+            response.writeHead(200, { 'content-length': path === '/half' ? 1_000_000 : 100 });
+            if (path === '/half-small') response.write('x');
+            response.flushHeaders();
+            response.destroy();
+          }),
+        ]),
+      );
+      expect(await ask(path)).toMatchObject({ status: 200, body: `origin ${path}` });
+      await untilSeen(1);
+      expect(seen[0]).toMatchObject({ servedBy: 'origin', wasReplayed: true });
+    },
+  );
 
   it('answers from the origin when the VM is gone, also a POST with a body that was not sent', async () => {
     plane.apply(snapshot([{ name: 'photos', host: '127.0.0.1', port: await closedPort(), isTls: false }]));
-    expect(await ask('/form', { method: 'POST', body: 'a=1' })).toMatchObject({ status: 200, body: 'origin /form' });
+    expect(await ask('/form', { method: 'POST', body: 'a=1' })).toMatchObject({
+      status: 200,
+      body: 'origin /form',
+    });
     expect(received[0]).toMatchObject({ method: 'POST', body: 'a=1' });
     const long = 'x'.repeat(500_000);
-    expect(await ask('/upload', { method: 'POST', body: long, chunked: true })).toMatchObject({ status: 200 });
+    expect(await ask('/upload', { method: 'POST', body: long, chunked: true })).toMatchObject({
+      status: 200,
+    });
     expect(received[1]?.body).toBe(long);
   });
 
@@ -100,7 +126,10 @@ describe('the data plane', () => {
     plane.apply(snapshot([await vm((message) => message.socket.destroy())]));
     expect(await ask('/order', { method: 'POST', body: 'x' })).toMatchObject({ status: 502 });
     expect(received).toEqual([]);
-    expect(await ask('/put', { method: 'PUT', body: 'x' })).toMatchObject({ status: 200, body: 'origin /put' });
+    expect(await ask('/put', { method: 'PUT', body: 'x' })).toMatchObject({
+      status: 200,
+      body: 'origin /put',
+    });
   });
 
   it('answers from the origin when the VM is silent', async () => {
@@ -306,7 +335,10 @@ function ask(
         },
         (answer) => {
           const { statusCode = 0, statusMessage = '', headers } = answer;
-          readAll(answer).then((text) => resolve({ status: statusCode, message: statusMessage, headers, body: text }), reject);
+          readAll(answer).then(
+            (text) => resolve({ status: statusCode, message: statusMessage, headers, body: text }),
+            reject,
+          );
         },
       );
       client.on('error', reject);

@@ -208,7 +208,11 @@ export class NodeHttpDataPlane implements DataPlane {
     return { kind: 'none', reason: 'broken', wasSent: true, wasStale: false, bytes: outcome.bytes() };
   }
 
-  async #deliver(visit: Visit, vm: VmUpstream | undefined, { answer, held, isComplete }: HeldAnswer): Promise<void> {
+  async #deliver(
+    visit: Visit,
+    vm: VmUpstream | undefined,
+    { answer, held, isComplete }: HeldAnswer,
+  ): Promise<void> {
     const { response, snapshot } = visit;
     const { message } = answer;
     const firstByteMs = this.#deps.clock.monotonicMs() - visit.startMs;
@@ -261,7 +265,15 @@ export class NodeHttpDataPlane implements DataPlane {
     rest: { firstByteMs?: number; failure?: string | undefined },
   ): void {
     const { originBytes, vmBytes, wasReplayed } = visit;
-    this.#deps.observe({ origin: visit.route.origin, servedBy, status, originBytes, vmBytes, wasReplayed, ...rest });
+    this.#deps.observe({
+      origin: visit.route.origin,
+      servedBy,
+      status,
+      originBytes,
+      vmBytes,
+      wasReplayed,
+      ...rest,
+    });
   }
 }
 

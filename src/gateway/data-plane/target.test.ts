@@ -13,7 +13,10 @@ describe('a request target', () => {
   });
 
   it('takes it from the URL in absolute form, whatever Host says', () => {
-    expect(parseTarget('http://a.example:80/x?y', 'b.example')).toMatchObject({ hostName: 'a.example', path: '/x?y' });
+    expect(parseTarget('http://a.example:80/x?y', 'b.example')).toMatchObject({
+      hostName: 'a.example',
+      path: '/x?y',
+    });
     expect(parseTarget('http://a.example', 'b.example')?.path).toBe('/');
     expect(parseTarget('http://a.example?q', undefined)?.path).toBe('/?q');
   });

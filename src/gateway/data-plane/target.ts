@@ -23,7 +23,9 @@ export function parseTarget(requestTarget: string, hostField: string | undefined
 }
 
 function target(host: string | undefined, path: string): Target | undefined {
-  const match = /^(\[[0-9a-f:.]+\]|[a-z0-9](?:[a-z0-9._-]{0,252}[a-z0-9])?)\.?(?::\d{1,5})?$/i.exec(host ?? '');
+  const match = /^(\[[0-9a-f:.]+\]|[a-z0-9](?:[a-z0-9._-]{0,252}[a-z0-9])?)\.?(?::\d{1,5})?$/i.exec(
+    host ?? '',
+  );
   return match?.[1] === undefined || host === undefined
     ? undefined
     : { hostName: match[1].toLowerCase(), host, path };

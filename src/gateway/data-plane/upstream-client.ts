@@ -1,4 +1,4 @@
-import { type Agent, Agent as HttpAgent, type IncomingMessage, request as httpRequest } from 'node:http';
+import { type Agent, Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import type { Socket } from 'node:net';
 import { type Clock, systemCode } from '../../base/index.ts';
@@ -45,7 +45,12 @@ export class UpstreamClient {
 
   constructor(clock: Clock) {
     this.#clock = clock;
-    const kept = { keepAlive: true, maxSockets: SOCKETS_PER_UPSTREAM, maxFreeSockets: 32, scheduling: 'lifo' } as const;
+    const kept = {
+      keepAlive: true,
+      maxSockets: SOCKETS_PER_UPSTREAM,
+      maxFreeSockets: 32,
+      scheduling: 'lifo',
+    } as const;
     const fresh = { keepAlive: false, maxSockets: SOCKETS_PER_UPSTREAM };
     this.#agents = {
       http: { kept: new HttpAgent(kept), fresh: new HttpAgent(fresh) },

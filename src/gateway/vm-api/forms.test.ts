@@ -54,7 +54,17 @@ describe('what the client prefers', () => {
 
 describe('XML', () => {
   it('is well-formed whatever a reason holds', () => {
-    const vm = { name: 'a', status: 'failed', host: 'h', url: 'u', ip: 'i', imageRef: 'r', cpus: 1, memoryBytes: 1, diskBytes: 0 } as const;
+    const vm = {
+      name: 'a',
+      status: 'failed',
+      host: 'h',
+      url: 'u',
+      ip: 'i',
+      imageRef: 'r',
+      cpus: 1,
+      memoryBytes: 1,
+      diskBytes: 0,
+    } as const;
     const xml = vmToXml({ ...vm, reason: '</reason><script> & "\u0000\uD800' });
     expect(xml).toContain('<reason>&lt;/reason&gt;&lt;script&gt; &amp; &quot;\uFFFD\uFFFD</reason>');
   });

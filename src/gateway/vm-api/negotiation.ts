@@ -6,7 +6,11 @@ export function preferredForm(accept: string | undefined): AnswerForm {
   let best: { form: AnswerForm; quality: number } = { form: 'json', quality: 0 };
   for (const range of (accept ?? '').slice(0, 1024).split(',')) {
     const [type = '', ...parameters] = range.split(';').map((part) => part.trim().toLowerCase());
-    const form = /^(?:application|text)\/xml$/.test(type) ? 'xml' : /^application\/(?:json|\*)$|^\*\/\*$/.test(type) ? 'json' : undefined;
+    const form = /^(?:application|text)\/xml$/.test(type)
+      ? 'xml'
+      : /^application\/(?:json|\*)$|^\*\/\*$/.test(type)
+        ? 'json'
+        : undefined;
     if (!form) continue;
     const weight = parameters.find((parameter) => parameter.startsWith('q='))?.slice(2);
     const quality = weight === undefined ? 1 : Number(weight) || 0;

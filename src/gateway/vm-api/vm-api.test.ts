@@ -24,7 +24,10 @@ beforeEach(async () => {
         [TOKEN, 'photos'],
         [OTHER, 'other'],
       ],
-      configurations: { small: SMALL, '4b1e86a7-0d5c-4d3a-9f7b-6a55a1f3c1d2': { ...SMALL, memoryBytes: 2 ** 28 } },
+      configurations: {
+        small: SMALL,
+        '4b1e86a7-0d5c-4d3a-9f7b-6a55a1f3c1d2': { ...SMALL, memoryBytes: 2 ** 28 },
+      },
       defaultConfiguration: 'small',
       authorityOf: (name) => `${name}.edge.example:8080`,
       publicAddress: '192.0.2.1',
@@ -50,7 +53,9 @@ function call(
       ...(payload !== undefined && { 'content-type': 'application/json' }),
       ...headers,
     },
-    ...(payload !== undefined && { payload: typeof payload === 'string' ? payload : JSON.stringify(payload) }),
+    ...(payload !== undefined && {
+      payload: typeof payload === 'string' ? payload : JSON.stringify(payload),
+    }),
   });
 }
 
@@ -90,7 +95,11 @@ describe('the VM-loading API', () => {
     const answer = await api.inject({
       method: 'POST',
       url: '//version1/virtualmachine',
-      headers: { authorization: `Bearer ${TOKEN}`, 'content-type': 'application/json', accept: 'application/xml' },
+      headers: {
+        authorization: `Bearer ${TOKEN}`,
+        'content-type': 'application/json',
+        accept: 'application/xml',
+      },
       payload: text,
     });
     expect(answer.statusCode).toBe(202);
@@ -107,12 +116,18 @@ describe('the VM-loading API', () => {
 
   it('gives a VM the stored configuration, or the one in the request [gateway G6]', async () => {
     const id = '4b1e86a7-0d5c-4d3a-9f7b-6a55a1f3c1d2';
-    const stored = await call('POST', '', { virtualmachine: { ...load.virtualmachine, configurationid: id } });
+    const stored = await call('POST', '', {
+      virtualmachine: { ...load.virtualmachine, configurationid: id },
+    });
     expect(stored.json()).toMatchObject({ virtualmachine: { memoryBytes: 2 ** 28 } });
     const configuration = { cpus: 1, memoryBytes: 2 ** 27, diskBytes: 2 ** 20 };
-    const own = await call('POST', '', { virtualmachine: { name: 'own', imageRef: 'photos', configuration } });
+    const own = await call('POST', '', {
+      virtualmachine: { name: 'own', imageRef: 'photos', configuration },
+    });
     expect(own.json()).toMatchObject({ virtualmachine: configuration });
-    const unknown = await call('POST', '', { virtualmachine: { ...load.virtualmachine, configurationid: 'huge' } });
+    const unknown = await call('POST', '', {
+      virtualmachine: { ...load.virtualmachine, configurationid: 'huge' },
+    });
     expect(unknown.statusCode).toBe(422);
     expect(unknown.json().error.message).toContain('no configuration huge is stored here; there are small');
   });
@@ -149,7 +164,11 @@ describe('the VM-loading API', () => {
     [{ virtualmachine: { name: 'Not A Label', imageRef: 'x' } }, 'invalid_request', 'expected a DNS label'],
     [{ virtualmachine: { name: 'photos', imageRef: 'x'.repeat(3000) } }, 'invalid_request', 'imageRef'],
     [{ virtualmachine: { ...load.virtualmachine, imageDigest: 'md5' } }, 'invalid_request', 'sha256:'],
-    [{ virtualmachine: { ...load.virtualmachine, imageRef: '../../etc' } }, 'image_outside_root', 'not below'],
+    [
+      { virtualmachine: { ...load.virtualmachine, imageRef: '../../etc' } },
+      'image_outside_root',
+      'not below',
+    ],
   ] as const)('names what is wrong with %j', async ([payload, code, words]) => {
     const answer = await call('POST', '', payload);
     expect(answer.statusCode).toBeGreaterThanOrEqual(400);
@@ -164,8 +183,17 @@ describe('the VM-loading API', () => {
   });
 
   it('loads from a directory of the gateway in which the image was stored before [gateway G5]', async () => {
-    for (const imageRef of [join(folder, 'provided', 'photos'), `file://${folder}/provided/photos`, running.digest]) {
-      const answer = await call('POST', '', { virtualmachine: { name: 'photos', imageRef } }, { prefer: 'wait=20' });
+    for (const imageRef of [
+      join(folder, 'provided', 'photos'),
+      `file://${folder}/provided/photos`,
+      running.digest,
+    ]) {
+      const answer = await call(
+        'POST',
+        '',
+        { virtualmachine: { name: 'photos', imageRef } },
+        { prefer: 'wait=20' },
+      );
       expect(answer.statusCode, imageRef).toBe(201);
       await call('DELETE', '/photos');
     }

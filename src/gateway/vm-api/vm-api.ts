@@ -13,8 +13,8 @@
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { type Clock, deadline } from '../../base/index.ts';
-import type { Log } from '../../platform/telemetry/index.ts';
 import { type ApiServer, createApiServer } from '../../platform/http/index.ts';
+import type { Log } from '../../platform/telemetry/index.ts';
 import { type Pool, poolError } from '../../pool/index.ts';
 import { type Configuration, labelSchema, type Vm } from '../../pool/schema.ts';
 import { bearerToken, TokenVerifier } from '../../trust/index.ts';
@@ -49,7 +49,10 @@ const byName = z.object({ name: labelSchema });
 const XML = 'application/xml; charset=utf-8';
 
 /** Makes the API's server; the caller listens. */
-export async function createVmApi({ clock, log, pool }: VmApiDeps, options: VmApiOptions): Promise<ApiServer> {
+export async function createVmApi(
+  { clock, log, pool }: VmApiDeps,
+  options: VmApiOptions,
+): Promise<ApiServer> {
   const app = await createApiServer(log, {
     title: 'Orilla: VM-loading API',
     bodyLimitBytes: 16 * 1024,
@@ -61,10 +64,14 @@ export async function createVmApi({ clock, log, pool }: VmApiDeps, options: VmAp
   const originOf = (authorization: string | undefined): string => {
     const token = bearerToken(authorization);
     if (token === undefined) {
-      throw gatewayError('token_missing', 'expected the header "Authorization: Bearer" with the token of an origin');
+      throw gatewayError(
+        'token_missing',
+        'expected the header "Authorization: Bearer" with the token of an origin',
+      );
     }
     const origin = verifier.verify(token);
-    if (origin === undefined) throw gatewayError('token_unknown', 'the token is of no origin of this gateway');
+    if (origin === undefined)
+      throw gatewayError('token_unknown', 'the token is of no origin of this gateway');
     return origin;
   };
   /** Another origin's VM gets the answer of one that is not there. */
@@ -77,8 +84,10 @@ export async function createVmApi({ clock, log, pool }: VmApiDeps, options: VmAp
   const describe = (vm: Vm) => describeVm(vm, options);
 
   app.removeContentTypeParser('application/json');
-  app.addContentTypeParser('application/json', { parseAs: 'string' }, async (_request: unknown, body: string) =>
-    parseForgivingJson(body),
+  app.addContentTypeParser(
+    'application/json',
+    { parseAs: 'string' },
+    async (_request: unknown, body: string) => parseForgivingJson(body),
   );
 
   // Whoever asks is known before the body is read.
@@ -113,7 +122,10 @@ export async function createVmApi({ clock, log, pool }: VmApiDeps, options: VmAp
 
   app.get(VM_API_PATH, { schema: { summary: "The origin's VMs" } }, ({ headers }, reply) => {
     const origin = originOf(headers.authorization);
-    const loaded = pool.list().filter(({ owner }) => owner === origin).map(describe);
+    const loaded = pool
+      .list()
+      .filter(({ owner }) => owner === origin)
+      .map(describe);
     return preferredForm(headers.accept) === 'xml'
       ? reply.type(XML).send(vmsToXml(loaded))
       : reply.send({ virtualmachines: loaded });
@@ -150,7 +162,10 @@ function configurationOf(
   const configuration = Object.hasOwn(options.configurations, id) ? options.configurations[id] : undefined;
   if (configuration) return configuration;
   const known = Object.keys(options.configurations).join(', ');
-  throw poolError('configuration_unknown', `configurationid: no configuration ${id} is stored here; there are ${known}`);
+  throw poolError(
+    'configuration_unknown',
+    `configurationid: no configuration ${id} is stored here; there are ${known}`,
+  );
 }
 
 function describeVm(vm: Vm, options: VmApiOptions): LoadedVm {

@@ -2,7 +2,14 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { createWriteStream } from 'node:fs';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { type CodedError, defineErrors, formatBytes, formatDuration, messageOf, systemClock } from '../../base/index.ts';
+import {
+  type CodedError,
+  defineErrors,
+  formatBytes,
+  formatDuration,
+  messageOf,
+  systemClock,
+} from '../../base/index.ts';
 
 const commandError = defineErrors({ command_failed: 500, command_missing: 503, command_timeout: 504 });
 

@@ -108,7 +108,10 @@ async function migrate(
     await db.transaction().execute(async (transaction) => {
       await migration.up(transaction);
       const own: Kysely<unknown> = transaction;
-      await (own as Kysely<MigrationTable>).insertInto('orilla_migration').values({ id: migration.id, position }).execute();
+      await (own as Kysely<MigrationTable>)
+        .insertInto('orilla_migration')
+        .values({ id: migration.id, position })
+        .execute();
     });
   }
 }

@@ -39,7 +39,8 @@ export type BootOutcome = { readonly bootedMs: number } | { readonly failure: st
 
 /** The decision alone: KVM must boot the kernel, and beat TCG. */
 export function judge(kvm: BootOutcome, tcg: BootOutcome): Omit<AcceleratorVerdict, 'key'> {
-  const tcgTime = 'bootedMs' in tcg ? `TCG boots it in ${formatDuration(tcg.bootedMs)}` : `TCG: ${tcg.failure}`;
+  const tcgTime =
+    'bootedMs' in tcg ? `TCG boots it in ${formatDuration(tcg.bootedMs)}` : `TCG: ${tcg.failure}`;
   if ('failure' in kvm) {
     return { accelerator: 'tcg', reason: `KVM does not boot a kernel here (${kvm.failure}); ${tcgTime}` };
   }
@@ -124,7 +125,9 @@ export class AcceleratorProbe {
     child.stdout.setEncoding('utf8').on('data', hear);
     child.stderr.setEncoding('utf8').on('data', hear);
     child.on('error', (error) => outcome.resolve({ failure: messageOf(error) }));
-    child.on('close', () => outcome.resolve({ failure: said.trim().split('\n').at(-1)?.slice(0, 200) || 'no word' }));
+    child.on('close', () =>
+      outcome.resolve({ failure: said.trim().split('\n').at(-1)?.slice(0, 200) || 'no word' }),
+    );
     const timer = this.#clock.after(deadlineMs, () =>
       outcome.resolve({ failure: `not booted after ${formatDuration(deadlineMs)}` }),
     );

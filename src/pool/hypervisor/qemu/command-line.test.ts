@@ -65,7 +65,9 @@ describe("QEMU's arguments", () => {
   test('give the guest its resources', () => {
     expect(valuesOf(args, '-smp')).toEqual(['2']);
     expect(valuesOf(args, '-m')).toEqual(['128M']);
-    expect(valuesOf(qemuArguments(specOf({ memoryBytes: 2 ** 27 + 1 }), 'tcg', 'tsc_early_khz=1'), '-m')).toEqual(['129M']);
+    expect(
+      valuesOf(qemuArguments(specOf({ memoryBytes: 2 ** 27 + 1 }), 'tcg', 'tsc_early_khz=1'), '-m'),
+    ).toEqual(['129M']);
   });
 
   test('tell the guest its name and address', () => {

@@ -21,7 +21,10 @@ export const qemuProgram = (architecture: ImageManifest['architecture']): string
  * KVM is not whole. `-nodefaults -no-user-config`: no device that is not named. `-sandbox`: QEMU itself can start no
  * program and gain no privilege.
  */
-export function machineArguments(architecture: ImageManifest['architecture'], accelerator: Accelerator): string[] {
+export function machineArguments(
+  architecture: ImageManifest['architecture'],
+  accelerator: Accelerator,
+): string[] {
   return [
     ...['-machine', architecture === 'aarch64' ? 'virt' : 'microvm,acpi=on,rtc=on'],
     ...['-accel', accelerator === 'kvm' ? 'kvm' : 'tcg,thread=multi,tb-size=128'],

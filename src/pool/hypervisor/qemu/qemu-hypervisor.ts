@@ -8,8 +8,8 @@ import type { Log } from '../../../platform/telemetry/index.ts';
 import { poolError } from '../../errors.ts';
 import type { StoredImage } from '../../images/image-store.ts';
 import type { Accelerator, Hypervisor, Machine, MachineSpec } from '../hypervisor.ts';
-import { guestClockOption } from './guest-clock.ts';
 import { forwardedPort, NAME_PREFIX, qemuArguments, qemuProgram, RUN_FILES } from './command-line.ts';
+import { guestClockOption } from './guest-clock.ts';
 import { QmpClient } from './qmp.ts';
 
 /** sockaddr_un.sun_path has 108 octets, one of them the final NUL (unix(7)). */
