@@ -37,7 +37,7 @@ export interface DemoPorts {
 
 const SITE = 'photos';
 export const SITE_HOST = `${SITE}.localhost`;
-export const EDGE_DOMAIN = 'edge.localhost';
+const EDGE_DOMAIN = 'edge.localhost';
 export const VM_HOST = `${SITE}.${EDGE_DOMAIN}`;
 
 export async function startDemo(clock: Clock, options: DemoOptions): Promise<RunningDemo> {

@@ -2,7 +2,6 @@
 export {
   type DemoOptions,
   type DemoPorts,
-  EDGE_DOMAIN,
   type RunningDemo,
   SITE_HOST,
   startDemo,

@@ -27,7 +27,7 @@ export interface EdgeDeps {
 }
 
 /** Everything that one configuration names, running. */
-export class Edge implements Closable {
+export class Edge implements Closable, AsyncDisposable {
   readonly #parts: CloseStack;
   readonly gatewayPort: number;
   readonly apiPort: number;
@@ -106,6 +106,10 @@ export class Edge implements Closable {
       await parts.close();
       throw error;
     }
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
   }
 
   /** Takes no new work, ends what is under way, stops the machines. VMs stay wanted for the next start. */

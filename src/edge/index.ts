@@ -2,11 +2,15 @@
  * Composition: a configuration in, running services out.
  *
  * @example
+ * import { createLog, dataFolder, Edge, readEdgeConfig, systemClock, systemRandom } from 'orilla';
+ *
  * const config = await readEdgeConfig('orilla.yaml');
- * const edge = await Edge.start({ clock, random, log, version }, config, dataFolder('./orilla-data'));
- * await edge.close();
+ * const deps = { clock: systemClock, random: systemRandom, log: createLog('info'), version: '1' };
+ * await using edge = await Edge.start(deps, config, dataFolder('./orilla-data'));
  * @module
  */
+export { type Clock, type Random, systemClock, systemRandom } from '../base/index.ts';
+export { createLog, type Log } from '../platform/telemetry/index.ts';
 export { type EdgeConfig, parseEdgeConfig, readEdgeConfig } from './config.ts';
 export { type DataFolder, dataFolder } from './data-folder.ts';
 export { examine, type Finding } from './doctor.ts';

@@ -2,6 +2,5 @@
  * The HTTP gateway at the edge: forwards, tags, and serves from a VM what an origin has moved here.
  * @module
  */
-export { gatewayError } from './errors.ts';
 export { Gateway, type GatewayDeps, type GatewayOptions } from './gateway.ts';
 export { TAG_FORMS, type TagForm } from './tag.ts';

@@ -12,7 +12,6 @@ export { poolError } from './errors.ts';
 export type { Accelerator, Hypervisor, Machine, MachineSpec } from './hypervisor/hypervisor.ts';
 export { AcceleratorProbe, type AcceleratorVerdict } from './hypervisor/qemu/accelerator.ts';
 export { QemuHypervisor } from './hypervisor/qemu/qemu-hypervisor.ts';
-export { resolveImageRef } from './images/image-ref.ts';
 export { directorySource, type ImageSource, urlSource } from './images/image-source.ts';
 export { ImageStore, type StoredImage } from './images/image-store.ts';
 export { Pool, type PoolDeps, type PoolOptions, type VmRequest } from './pool.ts';

@@ -18,7 +18,7 @@ import { CodedError, defineErrors } from '../../base/index.ts';
 import { type Listen, listenError } from '../sockets/index.ts';
 import type { Log } from '../telemetry/index.ts';
 
-export const httpError = defineErrors({ wrong_host: 421 });
+const httpError = defineErrors({ wrong_host: 421 });
 
 /** A Fastify whose routes are described and checked by zod schemas. */
 export type ApiServer = FastifyInstance<

@@ -3,6 +3,5 @@ export {
   type ApiServer,
   type ApiServerOptions,
   createApiServer,
-  httpError,
   listen,
 } from './api-server.ts';

@@ -1,2 +1,2 @@
 /** Listening and connecting: what every server's socket has in common. */
-export { type Listen, listenError, socketError } from './listen.ts';
+export { type Listen, listenError } from './listen.ts';

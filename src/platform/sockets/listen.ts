@@ -1,6 +1,6 @@
 import { type CodedError, defineErrors, messageOf, systemCode } from '../../base/index.ts';
 
-export const socketError = defineErrors({ port_taken: 500, cannot_listen: 500 });
+const socketError = defineErrors({ port_taken: 500, cannot_listen: 500 });
 
 /** Where a server listens; port 0 lets the kernel choose. */
 export interface Listen {

@@ -1,2 +1,2 @@
 /** Where a process keeps what must not be lost. */
-export { type Migration, openStore, type Store, storeError } from './store.ts';
+export { type Migration, openStore, type Store } from './store.ts';

@@ -3,7 +3,7 @@ import { Kysely, sql } from 'kysely';
 import { CodedError, defineErrors, messageOf } from '../../base/index.ts';
 import { NodeSqliteDialect } from './sqlite-dialect.ts';
 
-export const storeError = defineErrors({
+const storeError = defineErrors({
   store_in_use: 409,
   store_newer: 500,
   store_unusable: 500,

@@ -15,5 +15,4 @@
  * );
  * @module
  */
-export { buildError } from './errors.ts';
 export { buildWebImage, type WebImageOptions } from './web-image.ts';
