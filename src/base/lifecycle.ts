@@ -53,14 +53,15 @@ export class CloseStack implements Closable, AsyncDisposable {
     if (failures.length > 0) throw new AggregateError(failures, failures.map((f) => f.message).join('; '));
   }
 
-  #bounded(name: string, run: () => Promise<void>): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const timer = this.#clock.after(this.#stepTimeoutMs, () =>
-        reject(new Error(`${name} was not closed within ${this.#stepTimeoutMs} ms`)),
-      );
-      run()
-        .then(resolve, reject)
-        .finally(() => timer[Symbol.dispose]());
+  async #bounded(name: string, run: () => Promise<void>): Promise<void> {
+    const done = new AbortController();
+    const tooLong = this.#clock.sleep(this.#stepTimeoutMs, done.signal).then(() => {
+      throw new Error(`${name} was not closed within ${this.#stepTimeoutMs} ms`);
     });
+    try {
+      await Promise.race([run(), tooLong]);
+    } finally {
+      done.abort();
+    }
   }
 }

@@ -24,10 +24,14 @@ export async function takeTour(clock: Clock, { ports }: RunningDemo, say: Say): 
   say(`1  the first request is answered by the origin: ${describe(first)}`);
 
   const vm = await untilReady(clock, ports.control);
-  const { fetchMs, bootMs } = vm.lastStart ?? { fetchMs: 0, bootMs: 0 };
-  say(
-    `2  the origin saw the tag and asked for a VM: image fetched in ${formatDuration(fetchMs)}, booted in ${formatDuration(bootMs)} (${vm.accelerator?.toUpperCase()})`,
-  );
+  const start = vm.lastStart ?? { fetchMs: 0, prepareMs: 0, bootMs: 0 };
+  const phases = `image fetched in ${formatDuration(start.fetchMs)}, booted in ${formatDuration(start.bootMs)}`;
+  say(`2  the origin saw the tag and asked for a VM: ${phases} (${vm.accelerator?.toUpperCase()})`);
+  if (start.prepareMs > 1000) {
+    say(
+      `   before its first VM the gateway tried out which accelerator works: ${formatDuration(start.prepareMs)}`,
+    );
+  }
 
   const bytesBefore = await originBytes();
   const visits: Visit[] = [];

@@ -7,7 +7,7 @@ const START_BUCKETS = [0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 2, 3, 5, 8, 15, 30, 60];
 export function poolMetrics(registry: Registry, list: () => readonly Vm[]) {
   const phases = new Histogram({
     name: 'orilla_pool_vm_start_seconds',
-    help: 'How long a start took, by phase: fetch of the image, boot to the first answer.',
+    help: 'How long a start took, by phase: fetch of the image, preparation, boot to the first answer.',
     labelNames: ['phase'],
     buckets: START_BUCKETS,
     registers: [registry],
@@ -31,6 +31,7 @@ export function poolMetrics(registry: Registry, list: () => readonly Vm[]) {
   return {
     observeStart(start: NonNullable<Vm['lastStart']>): void {
       phases.observe({ phase: 'fetch' }, start.fetchMs / 1000);
+      phases.observe({ phase: 'prepare' }, start.prepareMs / 1000);
       phases.observe({ phase: 'boot' }, start.bootMs / 1000);
     },
     countCrash: () => crashes.inc(),

@@ -98,8 +98,10 @@ export const vmSchema = z.object({
   sinceMs: z.number(),
   /** How often it was started again after a crash. */
   restarts: z.int(),
-  /** How long the latest start took, by phase. */
-  lastStart: z.object({ fetchMs: z.number(), bootMs: z.number(), totalMs: z.number() }).optional(),
+  /** How long the latest start took, by phase: image, preparation (at the first start, the accelerator's probe), boot. */
+  lastStart: z
+    .object({ fetchMs: z.number(), prepareMs: z.number(), bootMs: z.number(), totalMs: z.number() })
+    .optional(),
   accelerator: z.enum(['kvm', 'tcg']).optional(),
 });
 export type Vm = z.infer<typeof vmSchema>;

@@ -148,8 +148,12 @@ export class VmSupervisor {
     try {
       await this.#untilAnswering(machine, image, signal);
       const nowMs = clock.monotonicMs();
-      const bootMs = nowMs - fetchedMs;
-      this.#lastStart = { fetchMs: fetchedMs - startMs, bootMs, totalMs: nowMs - startMs };
+      this.#lastStart = {
+        fetchMs: fetchedMs - startMs,
+        prepareMs: machine.startedAtMs - fetchedMs,
+        bootMs: nowMs - machine.startedAtMs,
+        totalMs: nowMs - startMs,
+      };
       this.#apply({ kind: 'answered', machine });
       throw poolError('machine_failed', await this.#untilDead(machine, image, signal));
     } finally {

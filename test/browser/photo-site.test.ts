@@ -1,21 +1,13 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
-import { type Browser, type BrowserContext, chromium, type Page } from 'playwright-core';
+import type { Browser, BrowserContext, Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
-import { needs, toolPath } from '../support/tools.ts';
+import { launchBrowser } from '../support/browser.ts';
+import { needs } from '../support/tools.ts';
 
 const ORIGIN = join(import.meta.dirname, '..', '..', 'examples', 'origin', 'origin.ts');
 const PICTURES = 9;
-const BROWSER_ARGS = [
-  '--no-sandbox', // CI runs as root, where Chromium's own sandbox cannot be had; only our own pages are opened.
-  '--disable-gpu',
-  '--disable-quic',
-  '--no-first-run',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-];
 
 needs('chromium')('the photo site', () => {
   let origin: ChildProcess;
@@ -34,7 +26,7 @@ needs('chromium')('the photo site', () => {
     });
     await vi.waitFor(() => expect(log).toContain(' at http://'), 20_000);
     url = / at (http:\S+)/.exec(log)?.[1] ?? '';
-    browser = await chromium.launch({ executablePath: toolPath('chromium') ?? '', args: BROWSER_ARGS });
+    browser = await launchBrowser();
   });
 
   afterEach(async () => {

@@ -110,6 +110,7 @@ function vmCard(vm, status) {
         ? [
             ...row('Last start', duration(vm.lastStart.totalMs)),
             ...row('of which image', duration(vm.lastStart.fetchMs)),
+            ...row('of which preparation', duration(vm.lastStart.prepareMs)),
             ...row('of which boot', duration(vm.lastStart.bootMs)),
           ]
         : []),

@@ -86,7 +86,7 @@ export class NodeHttpDataPlane implements DataPlane {
   static async start(deps: DataPlaneDeps, listen: Listen): Promise<NodeHttpDataPlane> {
     const plane = new NodeHttpDataPlane(deps);
     await new Promise<void>((resolve, reject) => {
-      plane.#server.once('error', (error) => reject(listenError(error, `${listen.host}:${listen.port}`)));
+      plane.#server.once('error', (error) => reject(listenError(error, listen)));
       plane.#server.listen(listen, resolve);
     });
     return plane;

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { parseForgivingJson } from './forgiving-json.ts';
 import { preferredForm, preferredWaitMs } from './negotiation.ts';
-import { vmToXml } from './xml.ts';
+import { toXml } from './xml.ts';
 
 describe('forgiving JSON', () => {
   it('reads whatever JSON can write', () => {
@@ -54,18 +54,9 @@ describe('what the client prefers', () => {
 
 describe('XML', () => {
   it('is well-formed whatever a reason holds', () => {
-    const vm = {
-      name: 'a',
-      status: 'failed',
-      host: 'h',
-      url: 'u',
-      ip: 'i',
-      imageRef: 'r',
-      cpus: 1,
-      memoryBytes: 1,
-      diskBytes: 0,
-    } as const;
-    const xml = vmToXml({ ...vm, reason: '</reason><script> & "\u0000\uD800' });
+    const xml = toXml({
+      virtualmachine: { name: 'a', reason: '</reason><script> & "\u0000\uD800', ip: undefined },
+    });
     expect(xml).toContain('<reason>&lt;/reason&gt;&lt;script&gt; &amp; &quot;\uFFFD\uFFFD</reason>');
   });
 });

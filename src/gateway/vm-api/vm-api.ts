@@ -19,11 +19,11 @@ import { type Pool, poolError } from '../../pool/index.ts';
 import { type Configuration, labelSchema, type Vm } from '../../pool/schema.ts';
 import { bearerToken, TokenVerifier } from '../../trust/index.ts';
 import { gatewayError } from '../errors.ts';
-import { type LoadedVm, type LoadRequest, loadRequestSchema } from '../schema.ts';
+import { type LoadedVm, type LoadRequest, loadedVmSchema, loadRequestSchema } from '../schema.ts';
 import { VM_API_PATH } from '../tag.ts';
 import { parseForgivingJson } from './forgiving-json.ts';
 import { preferredForm, preferredWaitMs } from './negotiation.ts';
-import { errorToXml, vmsToXml, vmToXml } from './xml.ts';
+import { toXml, XML_TYPE } from './xml.ts';
 
 export interface VmApiDeps {
   readonly clock: Clock;
@@ -46,19 +46,15 @@ export interface VmApiOptions {
 
 const sha256 = (octets: Uint8Array): Uint8Array => createHash('sha256').update(octets).digest();
 const byName = z.object({ name: labelSchema });
-const XML = 'application/xml; charset=utf-8';
+const oneVm = z.object({ virtualmachine: loadedVmSchema });
+const allVms = z.object({ virtualmachines: z.array(loadedVmSchema) });
 
 /** Makes the API's server; the caller listens. */
 export async function createVmApi(
   { clock, log, pool }: VmApiDeps,
   options: VmApiOptions,
 ): Promise<ApiServer> {
-  const app = await createApiServer(log, {
-    title: 'Orilla: VM-loading API',
-    bodyLimitBytes: 16 * 1024,
-    errorForm: ({ headers }, error) =>
-      preferredForm(headers.accept) === 'xml' ? { type: XML, text: errorToXml(error) } : undefined,
-  });
+  const app = await createApiServer(log, { title: 'Orilla: VM-loading API', bodyLimitBytes: 16 * 1024 });
   const verifier = new TokenVerifier(sha256, options.tokens);
 
   const originOf = (authorization: string | undefined): string => {
@@ -90,20 +86,26 @@ export async function createVmApi(
     async (_request: unknown, body: string) => parseForgivingJson(body),
   );
 
-  // Whoever asks is known before the body is read.
-  app.addHook('onRequest', async ({ url, headers }) => {
+  app.addHook('onRequest', async ({ url, headers }, reply) => {
+    if (preferredForm(headers.accept) === 'xml') reply.type(XML_TYPE).serializer(toXml);
+    // Whoever asks is known before the body is read.
     if (url !== '/openapi.json') originOf(headers.authorization);
   });
 
   app.post(
     VM_API_PATH,
-    { schema: { summary: 'Have a VM started here, or learn where it is', body: loadRequestSchema } },
+    {
+      schema: {
+        summary: 'Have a VM started here, or learn where it is',
+        body: loadRequestSchema,
+        response: { 201: oneVm, 202: oneVm },
+      },
+    },
     async (request, reply) => {
       const { headers, body } = request;
       const owner = originOf(headers.authorization);
-      const wanted = body.virtualmachine;
-      const configuration = configurationOf(wanted, options);
-      const { name, imageRef, imageDigest } = wanted;
+      const configuration = configurationOf(body.virtualmachine, options);
+      const { name, imageRef, imageDigest } = body.virtualmachine;
       let vm = await pool.create({ name, owner, imageRef, imageDigest, configuration });
       const waitMs = preferredWaitMs(headers['prefer']?.toString());
       if (waitMs > 0) {
@@ -112,34 +114,27 @@ export async function createVmApi(
         vm = await pool.settled(name, AbortSignal.any([gone.signal, deadline(clock, waitMs)]));
         reply.header('Preference-Applied', `wait=${waitMs / 1000}`);
       }
-      const loaded = describe(vm);
-      reply.code(vm.phase === 'ready' ? 201 : 202).header('Location', `${VM_API_PATH}/${name}`);
-      return preferredForm(headers.accept) === 'xml'
-        ? reply.type(XML).send(vmToXml(loaded))
-        : reply.send({ virtualmachine: loaded });
+      return reply
+        .code(vm.phase === 'ready' ? 201 : 202)
+        .header('Location', `${VM_API_PATH}/${name}`)
+        .send({ virtualmachine: describe(vm) });
     },
   );
 
-  app.get(VM_API_PATH, { schema: { summary: "The origin's VMs" } }, ({ headers }, reply) => {
-    const origin = originOf(headers.authorization);
-    const loaded = pool
-      .list()
-      .filter(({ owner }) => owner === origin)
-      .map(describe);
-    return preferredForm(headers.accept) === 'xml'
-      ? reply.type(XML).send(vmsToXml(loaded))
-      : reply.send({ virtualmachines: loaded });
-  });
+  app.get(
+    VM_API_PATH,
+    { schema: { summary: "The origin's VMs", response: { 200: allVms } } },
+    ({ headers }) => {
+      const origin = originOf(headers.authorization);
+      const own = pool.list().filter(({ owner }) => owner === origin);
+      return { virtualmachines: own.map(describe) };
+    },
+  );
 
   app.get(
     `${VM_API_PATH}/:name`,
-    { schema: { summary: 'One VM', params: byName } },
-    ({ headers, params }, reply) => {
-      const loaded = describe(ownVm(headers.authorization, params.name));
-      return preferredForm(headers.accept) === 'xml'
-        ? reply.type(XML).send(vmToXml(loaded))
-        : reply.send({ virtualmachine: loaded });
-    },
+    { schema: { summary: 'One VM', params: byName, response: { 200: oneVm } } },
+    ({ headers, params }) => ({ virtualmachine: describe(ownVm(headers.authorization, params.name)) }),
   );
 
   app.delete(

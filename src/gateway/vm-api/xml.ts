@@ -1,25 +1,23 @@
-import type { LoadedVm } from '../schema.ts';
+/** An answer of the API as XML. */
+export const XML_TYPE = 'application/xml; charset=utf-8';
 
-const DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n';
+/**
+ * Writes an answer as XML: an element a field, the document's peers expect it so with `Accept: application/xml`
+ * [gateway G4]. A list is an element whose children have its name without the `s`.
+ */
+export const toXml = (answer: object): string =>
+  `<?xml version="1.0" encoding="UTF-8"?>\n${Object.entries(answer).map(element).join('')}\n`;
 
-/** A VM as XML: an element a field, as the document's peers expect with `Accept: application/xml` [gateway G4]. */
-export const vmToXml = (vm: LoadedVm): string => `${DECLARATION}${vmElement(vm)}\n`;
+function element([name, value]: [name: string, value: unknown]): string {
+  if (value === undefined) return '';
+  return `<${name}>${content(name, value)}</${name}>`;
+}
 
-export const vmsToXml = (vms: readonly LoadedVm[]): string =>
-  `${DECLARATION}<virtualmachines>${vms.map(vmElement).join('')}</virtualmachines>\n`;
-
-export const errorToXml = (error: { code: string; message: string }): string =>
-  `${DECLARATION}${element('error', fields(error))}\n`;
-
-const vmElement = (vm: LoadedVm): string => element('virtualmachine', fields(vm));
-
-const fields = (record: object): string =>
-  Object.entries(record)
-    .filter(([, value]) => value !== undefined)
-    .map(([name, value]) => element(name, escape(String(value))))
-    .join('');
-
-const element = (name: string, content: string): string => `<${name}>${content}</${name}>`;
+function content(name: string, value: unknown): string {
+  if (Array.isArray(value)) return value.map((item) => element([name.replace(/s$/, ''), item])).join('');
+  if (typeof value === 'object' && value !== null) return Object.entries(value).map(element).join('');
+  return escape(String(value));
+}
 
 const ESCAPES: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' };
 

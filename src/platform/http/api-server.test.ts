@@ -107,17 +107,6 @@ describe('an error', () => {
     ]);
   });
 
-  test('is written in another form for a client that asks for it', async () => {
-    const app = await makeServer({
-      errorForm: ({ headers }, { code }) =>
-        headers.accept === 'text/plain' ? { type: 'text/plain', text: `sorry: ${code}` } : undefined,
-    });
-    const asked = (url: string, accept: string) => app.inject({ url, headers: { accept } });
-    expect((await asked('/full', 'text/plain')).body).toBe('sorry: moon_full');
-    expect((await asked('/moons/%zz', 'text/plain')).body).toBe('sorry: invalid_request');
-    expect((await asked('/full', '*/*')).json()).toMatchObject({ error: { code: 'moon_full' } });
-  });
-
   test.for([
     ['no HTTP', 'what is this\r\n\r\n', 400, 'invalid_request'],
     [

@@ -36,11 +36,6 @@ export interface ApiServerOptions {
   readonly hosts?: readonly string[];
   /** The largest body that is read. */
   readonly bodyLimitBytes?: number;
-  /** Writes an error in the form that this client asked for, where that is another than JSON. */
-  readonly errorForm?: (
-    request: FastifyRequest,
-    error: { readonly code: string; readonly message: string },
-  ) => { readonly type: string; readonly text: string } | undefined;
 }
 
 /**
@@ -52,10 +47,7 @@ export async function createApiServer(log: Log, options: ApiServerOptions): Prom
     const { status, code, message } = describeError(error);
     if (status >= 500) log.error({ err: error, method: request.method, url: request.url }, 'request failed');
     if (status === 401) reply.header('WWW-Authenticate', 'Bearer realm="orilla"');
-    const form = options.errorForm?.(request, { code, message });
-    return form
-      ? reply.code(status).type(form.type).send(form.text)
-      : reply.code(status).send(errorBody(code, message));
+    return reply.code(status).send(errorBody(code, message));
   };
   const app = fastify({
     // What goes wrong before there is a route, and before there is a request.
@@ -99,7 +91,7 @@ export async function listen(app: ApiServer, where: Listen | { readonly path: st
   try {
     await app.listen(where);
   } catch (error) {
-    throw listenError(error, 'path' in where ? where.path : `${where.host}:${where.port}`);
+    throw listenError(error, where);
   }
   const address = app.server.address();
   return address !== null && typeof address === 'object' ? address.port : 0;

@@ -8,14 +8,15 @@ export interface Listen {
   readonly port: number;
 }
 
-/** What to tell a person whose server could not listen on `where`. */
-export function listenError(error: unknown, where: string): CodedError {
+/** What to tell a person whose server could not listen on an address or a Unix socket. */
+export function listenError(error: unknown, where: Listen | { readonly path: string }): CodedError {
+  const name =
+    'path' in where
+      ? where.path
+      : `${where.host.includes(':') ? `[${where.host}]` : where.host}:${where.port}`;
   if (systemCode(error) === 'EADDRINUSE') {
-    return socketError(
-      'port_taken',
-      `${where} is taken by another program; choose another with --port-offset or in the configuration`,
-      error,
-    );
+    const advice = 'path' in where ? '' : '; choose another with --port-offset or in the configuration';
+    return socketError('port_taken', `${name} is taken by another program${advice}`, error);
   }
-  return socketError('cannot_listen', `cannot listen on ${where}: ${messageOf(error)}`, error);
+  return socketError('cannot_listen', `cannot listen on ${name}: ${messageOf(error)}`, error);
 }

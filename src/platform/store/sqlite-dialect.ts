@@ -12,7 +12,7 @@ import {
   SqliteQueryCompiler,
 } from 'kysely';
 
-/** Kysely over `node:sqlite`: one connection, which its users take in turn. */
+/** Kysely over `node:sqlite`: one connection, which Kysely gives to one user at a time. */
 export class NodeSqliteDialect implements Dialect {
   readonly #open: () => DatabaseSync;
 
@@ -42,9 +42,6 @@ class NodeSqliteDriver implements Driver {
   readonly #open: () => DatabaseSync;
   #database: DatabaseSync | undefined;
   #connection: NodeSqliteConnection | undefined;
-  /** Resolves when the connection is free for the next in line. */
-  #free: Promise<void> = Promise.resolve();
-  readonly #releases = new WeakMap<DatabaseConnection, () => void>();
 
   constructor(open: () => DatabaseSync) {
     this.#open = open;
@@ -56,13 +53,7 @@ class NodeSqliteDriver implements Driver {
   }
 
   async acquireConnection(): Promise<DatabaseConnection> {
-    const before = this.#free;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#free = promise;
-    await before;
-    // Also when it was closed meanwhile: the statement fails then, and the next in line gets its turn to fail.
     if (!this.#connection) throw new Error('the database was never opened');
-    this.#releases.set(this.#connection, resolve);
     return this.#connection;
   }
 
@@ -82,8 +73,8 @@ class NodeSqliteDriver implements Driver {
     }
   }
 
-  async releaseConnection(connection: DatabaseConnection): Promise<void> {
-    this.#releases.get(connection)?.();
+  async releaseConnection(): Promise<void> {
+    // There is only the one, and it stays open.
   }
 
   async destroy(): Promise<void> {

@@ -46,6 +46,13 @@ describe('a store in a SQLite file', () => {
     await expect(filling).rejects.toThrow(/full/);
   });
 
+  test('has SQLite write through to the disk before it answers', async () => {
+    // A loss of power cannot be tried here; that the setting is made can be seen (2 is FULL).
+    await using store = await openStore(newLocation(), []);
+    expect((await sql`pragma synchronous`.execute(store.db)).rows).toEqual([{ synchronous: 2 }]);
+    expect((await sql`pragma journal_mode`.execute(store.db)).rows).toEqual([{ journal_mode: 'wal' }]);
+  });
+
   test('streams rows', async () => {
     await using store = await openStore<{ t: { id: number } }>(newLocation(), []);
     await sql`create table t (id integer primary key)`.execute(store.db);

@@ -26,7 +26,10 @@ export interface Migration {
  */
 export interface Store<Tables> extends AsyncDisposable {
   readonly db: Kysely<Tables>;
-  /** Runs `work` in a transaction: all of it is kept, or, when it throws, nothing. */
+  /**
+   * Runs `work` in a transaction: all of it is kept, or, when it throws, nothing. Inside, only `transaction` is used: `db`
+   * waits until it is over.
+   */
   transaction<Result>(work: (transaction: Kysely<Tables>) => Promise<Result>): Promise<Result>;
   close(): Promise<void>;
 }

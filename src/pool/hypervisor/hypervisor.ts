@@ -18,6 +18,8 @@ export interface Machine {
   readonly id: string;
   /** The process that runs it. */
   readonly pid: number;
+  /** When that process was started, on the monotonic clock: what came before was preparation. */
+  readonly startedAtMs: number;
   /** Where connections to the guest's HTTP server go. */
   readonly address: { readonly host: string; readonly port: number };
   readonly accelerator: Accelerator;

@@ -55,7 +55,8 @@ export async function resolveImageRef(
     if (url.username !== '' || url.password !== '') {
       throw poolError('image_invalid', 'imageRef must not carry a user name or password');
     }
-    if (!policy.urlHosts.includes(url.host)) {
+    const withPort = `${url.hostname}:${url.port || (url.protocol === 'https:' ? 443 : 80)}`;
+    if (!policy.urlHosts.some((listed) => [url.host, withPort].includes(listed.toLowerCase()))) {
       throw poolError(
         'image_outside_root',
         `images may be fetched from ${policy.urlHosts.join(', ') || 'no server'} only, not from ${url.host}`,

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import { constants } from 'node:fs';
-import { copyFile, link, mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { link, mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Clock, CodedError, messageOf, type Random, randomId, systemCode } from '../../base/index.ts';
+import { type Clock, messageOf, type Random, randomId, systemCode } from '../../base/index.ts';
 import { identifyProcess, isRunning } from '../../platform/process/index.ts';
 import { poolError } from '../errors.ts';
 import { type Image, type ImageFile, type ImageManifest, imageManifestSchema } from '../schema.ts';
@@ -71,9 +71,11 @@ export class ImageStore {
     const directory = this.#directoryOf(digest);
     const path = join(directory, MANIFEST);
     try {
-      const manifest = parseManifest(await readFile(path), path);
+      const octets = await readFile(path);
+      // One that was damaged on the disk counts as absent, and is replaced by the next import.
+      if (digestOf(octets) !== digest) return undefined;
       const { mtimeMs } = await stat(path);
-      return storedImage(directory, digest, manifest, mtimeMs);
+      return storedImage(directory, digest, parseManifest(octets, path), mtimeMs);
     } catch (error) {
       if (systemCode(error) === 'ENOENT') return undefined;
       throw error;
@@ -106,8 +108,9 @@ export class ImageStore {
     const directory = this.#directoryOf(digest);
     // Renamed first, so that nobody ever sees half an image.
     const outgoing = this.#incomingPath();
-    await rename(directory, outgoing).catch((cause: unknown) => {
-      throw poolError('image_not_found', `no image ${digest} is stored here`, cause);
+    await rename(directory, outgoing).catch((error: unknown) => {
+      if (systemCode(error) !== 'ENOENT') throw error;
+      throw poolError('image_not_found', `no image ${digest} is stored here`, error);
     });
     await rm(outgoing, { recursive: true, force: true });
   }
@@ -125,7 +128,7 @@ export class ImageStore {
   async #importInto(incoming: string, source: ImageSource, options: ImportOptions): Promise<StoredImage> {
     const { signal } = options;
     const octets = await readBounded(source, MANIFEST, MANIFEST_LIMIT_BYTES, signal);
-    const digest = `sha256:${createHash('sha256').update(octets).digest('hex')}`;
+    const digest = digestOf(octets);
     if (options.expectedDigest !== undefined && options.expectedDigest !== digest) {
       throw poolError(
         'image_digest_mismatch',
@@ -148,7 +151,7 @@ export class ImageStore {
     for (const file of files) {
       const target = join(incoming, file.file);
       const elsewhere = held.get(file.sha256);
-      if (elsewhere !== undefined && (await linkOrCopy(elsewhere, target))) advance(file.sizeBytes);
+      if (elsewhere !== undefined && (await tryLink(elsewhere, target))) advance(file.sizeBytes);
       else await fetchFile(source, file, target, signal, advance);
     }
     await joinLayers(incoming, manifest);
@@ -162,8 +165,12 @@ export class ImageStore {
     try {
       await rename(incoming, this.#directoryOf(digest));
     } catch (error) {
-      // Another import of the same image was first: its files have the same digests.
       if (systemCode(error) !== 'ENOTEMPTY' && systemCode(error) !== 'EEXIST') throw error;
+      // Another import of the same image was first: its files have the same digests. Or what is there is damaged.
+      if (!(await this.find(digest))) {
+        await this.remove(digest);
+        await rename(incoming, this.#directoryOf(digest));
+      }
     }
     await syncDirectory(this.#folder);
   }
@@ -318,13 +325,13 @@ async function syncDirectory(path: string): Promise<void> {
   }
 }
 
-/** False when the file vanished meanwhile and has to be fetched. */
-async function linkOrCopy(from: string, to: string): Promise<boolean> {
-  try {
-    await link(from, to).catch(() => copyFile(from, to, constants.COPYFILE_EXCL));
-    return true;
-  } catch (error) {
-    if (error instanceof CodedError || systemCode(error) !== 'ENOENT') throw error;
-    return false;
-  }
+/** False when it cannot be linked, for whatever reason: then it is fetched. */
+async function tryLink(from: string, to: string): Promise<boolean> {
+  return link(from, to).then(
+    () => true,
+    () => false,
+  );
 }
+
+const digestOf = (octets: Uint8Array): string =>
+  `sha256:${createHash('sha256').update(octets).digest('hex')}`;

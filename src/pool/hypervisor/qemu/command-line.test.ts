@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { StoredImage } from '../../images/image-store.ts';
 import { imageManifestSchema } from '../../schema.ts';
-import type { MachineSpec } from '../hypervisor.ts';
+import type { Accelerator, MachineSpec } from '../hypervisor.ts';
 import { forwardedPort, qemuArguments, qemuProgram } from './command-line.ts';
 
 interface Change {
@@ -39,6 +39,9 @@ function specOf(change: Change = {}): MachineSpec {
   return { id: '7f3k', name: 'photos-1', image, configuration: { cpus: 2, memoryBytes, diskBytes } };
 }
 
+const argumentsOf = (spec: MachineSpec, accelerator: Accelerator) =>
+  qemuArguments(spec, accelerator, 'tsc_early_khz=2600000');
+
 /** The values of an option, in their order. */
 const valuesOf = (args: readonly string[], option: string): (string | undefined)[] =>
   args.flatMap((arg, index) => (arg === option ? [args[index + 1]] : []));
@@ -73,8 +76,16 @@ describe("QEMU's arguments", () => {
   test('tell the guest its name and address', () => {
     const [commandLine] = valuesOf(args, '-append');
     expect(commandLine).toMatch(
-      /^console=ttyS0 panic=-1 quiet orilla\.name=photos-1 orilla\.ip=10\.0\.2\.15\/24 /,
+      /^console=ttyS0 panic=-1 .*quiet orilla\.name=photos-1 orilla\.ip=10\.0\.2\.15\/24 /,
     );
+  });
+
+  test('tell an emulated x86 guest how fast its clock runs, and others not', () => {
+    const linesOf = (change: Change, accelerator: Accelerator) =>
+      valuesOf(argumentsOf(specOf(change), accelerator), '-append').join();
+    expect(linesOf({}, 'tcg')).toMatch(/ tsc_early_khz=2600000 /);
+    expect(linesOf({}, 'kvm')).not.toContain('khz');
+    expect(linesOf({ architecture: 'aarch64' }, 'tcg')).not.toContain('khz');
   });
 
   test('attach a scratch disk only when there is one', () => {

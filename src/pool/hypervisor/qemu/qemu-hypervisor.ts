@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import { mkdir, open, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Clock, systemCode } from '../../../base/index.ts';
+import { type Clock, deadline, systemCode } from '../../../base/index.ts';
 import { endProcess, processesIn } from '../../../platform/process/index.ts';
 import type { Log } from '../../../platform/telemetry/index.ts';
 import { poolError } from '../../errors.ts';
@@ -49,8 +49,10 @@ export class QemuHypervisor implements Hypervisor {
     try {
       await mkdir(directory, { recursive: true, mode: 0o700 });
       await this.#makeDisk(directory, spec.configuration.diskBytes);
+      const startedAtMs = this.#deps.clock.monotonicMs();
       child = await this.#spawn(spec, accelerator, directory);
-      return await this.#connect(spec, accelerator, child, directory, signal);
+      const machine = await this.#connect(spec, child, directory, signal);
+      return { ...machine, accelerator, startedAtMs };
     } catch (error) {
       child?.kill('SIGKILL');
       const lastWords = await this.#lastWords(directory);
@@ -113,11 +115,10 @@ export class QemuHypervisor implements Hypervisor {
 
   async #connect(
     spec: MachineSpec,
-    accelerator: Accelerator,
     child: ChildProcess,
     directory: string,
     signal: AbortSignal,
-  ): Promise<Machine> {
+  ): Promise<Omit<Machine, 'accelerator' | 'startedAtMs'>> {
     const ended = new AbortController();
     const exited = new Promise<string>((resolve) => {
       child.once('exit', (code, killer) => {
@@ -125,12 +126,14 @@ export class QemuHypervisor implements Hypervisor {
         resolve(killer === null ? `QEMU ended with status ${code}` : `QEMU was ended by ${killer}`);
       });
     });
-    const timer = this.#deps.clock.after(MONITOR_TIMEOUT_MS, () =>
-      ended.abort(new Error(`QEMU's monitor did not answer within ${MONITOR_TIMEOUT_MS} ms`)),
+    const { clock } = this.#deps;
+    const tooLate = deadline(
+      clock,
+      MONITOR_TIMEOUT_MS,
+      `no answer within ${MONITOR_TIMEOUT_MS} ms from QEMU's monitor`,
     );
-    const waiting = AbortSignal.any([signal, ended.signal]);
-    const monitor = await QmpClient.connect(this.#deps.clock, join(directory, RUN_FILES.monitor), waiting);
-    timer[Symbol.dispose]();
+    const waiting = AbortSignal.any([signal, ended.signal, tooLate]);
+    const monitor = await QmpClient.connect(clock, join(directory, RUN_FILES.monitor), waiting);
     const usernet = await monitor.execute('human-monitor-command', { 'command-line': 'info usernet' });
     monitor.close();
     const port = forwardedPort(String(usernet));
@@ -147,7 +150,6 @@ export class QemuHypervisor implements Hypervisor {
       id: spec.id,
       pid: child.pid ?? 0,
       address: { host: '127.0.0.1', port },
-      accelerator,
       exited: gone,
       stop: async () => {
         child.kill('SIGKILL');
