@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { systemClock } from '../../src/base/index.ts';
 import type { Hypervisor, Machine, MachineSpec } from '../../src/pool/index.ts';
 
 /** The guest: an HTTP server that tells its name, holds an answer back, or breaks off, as the path asks. */
@@ -27,6 +28,7 @@ export class ProcessHypervisor implements Hypervisor {
     signal.throwIfAborted();
     const failure = this.failures.shift();
     if (failure) throw failure;
+    const startedAtMs = systemClock.monotonicMs();
     const child = spawn(process.execPath, ['-e', GUEST, spec.name], { stdio: ['ignore', 'pipe', 'inherit'] });
     const machine = { child, said: '' };
     this.#machines.set(spec.id, machine);
@@ -47,6 +49,7 @@ export class ProcessHypervisor implements Hypervisor {
     return {
       id: spec.id,
       pid: child.pid ?? 0,
+      startedAtMs,
       address: { host: '127.0.0.1', port },
       accelerator: 'tcg',
       exited,
