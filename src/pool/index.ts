@@ -7,11 +7,12 @@
  * await pool.create({ name: 'photos', owner: 'photos', imageRef: 'sha256:…', configuration });
  * @module
  */
-export { buildWebImage } from './build/index.ts';
+
 export { poolError } from './errors.ts';
 export type { Accelerator, Hypervisor, Machine, MachineSpec } from './hypervisor/hypervisor.ts';
 export { AcceleratorProbe, type AcceleratorVerdict } from './hypervisor/qemu/accelerator.ts';
 export { QemuHypervisor } from './hypervisor/qemu/qemu-hypervisor.ts';
+export { buildWebImage } from './image-builder/index.ts';
 export { directorySource, type ImageSource, urlSource } from './images/image-source.ts';
 export { ImageStore, type StoredImage } from './images/image-store.ts';
 export { Pool, type PoolDeps, type PoolOptions, type VmRequest } from './pool.ts';

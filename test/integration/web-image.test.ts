@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { systemRandom } from '../../src/base/index.ts';
 import { packagePath } from '../../src/platform/process/index.ts';
-import { buildWebImage } from '../../src/pool/build/index.ts';
+import { buildWebImage } from '../../src/pool/image-builder/index.ts';
 import type { ImageManifest } from '../../src/pool/schema.ts';
 
 const VIDEO = Buffer.alloc(3_000_000, 'video');

@@ -13,15 +13,14 @@ import {
   type VmUpstream,
 } from './data-plane.ts';
 import { clientHeaders, upstreamHeaders } from './headers.ts';
+import { type HeldAnswer, hold } from './held-answer.ts';
 import { RequestBody } from './request-body.ts';
 import { chooseVm, mayReplay, parseTarget, type Target } from './target.ts';
-import { type Answer, type NoAnswer, UpstreamClient } from './upstream-client.ts';
+import { type NoAnswer, UpstreamClient } from './upstream-client.ts';
 
 const ORIGIN_FIRST_BYTE_TIMEOUT_MS = 60_000;
 /** A VM that is slower than this is passed over: the origin can still answer. */
 const VM_FIRST_BYTE_TIMEOUT_MS = 10_000;
-/** A VM's answer up to this size is read whole before a byte of it is sent: the VM may die in the middle. */
-const HOLD_LIMIT_BYTES = 64 * 1024;
 /** One server twice (its kept connection was stale), then another. */
 const ATTEMPT_LIMIT = 3;
 const DRAIN_TIMEOUT_MS = 10_000;
@@ -46,13 +45,6 @@ interface Visit {
   originBytes: number;
   vmBytes: number;
   wasReplayed: boolean;
-}
-
-/** What a server gave: an answer that can be sent on, with what of its body was held back until now. */
-interface HeldAnswer {
-  readonly answer: Answer;
-  readonly held: readonly Buffer[];
-  readonly isComplete: boolean;
 }
 
 /** The data plane on `node:http`: strict parsing by Node, one process, streamed bodies. */
@@ -275,47 +267,6 @@ export class NodeHttpDataPlane implements DataPlane {
       ...rest,
     });
   }
-}
-
-/** Waits for as much of a VM's answer as makes it safe to begin; `undefined` when the VM broke off before that. */
-async function hold(answer: Answer, method: string | undefined): Promise<HeldAnswer | undefined> {
-  const { message } = answer;
-  const lengthBytes = Number(message.headers['content-length'] ?? 0);
-  // Of unknown length, possibly an endless stream whose head is awaited: nothing is held back.
-  if (lengthBytes === 0 || method === 'HEAD' || message.statusCode === 304) {
-    return { answer, held: [], isComplete: false };
-  }
-  const wantedBytes = lengthBytes <= HOLD_LIMIT_BYTES ? lengthBytes : 1;
-  const held: Buffer[] = [];
-  let heldBytes = 0;
-  try {
-    while (heldBytes < wantedBytes) {
-      const chunk = (message.read() as Buffer | null) ?? undefined;
-      if (chunk) {
-        held.push(chunk);
-        heldBytes += chunk.length;
-      } else if (message.readableEnded || message.destroyed) {
-        return undefined;
-      } else await untilReadable(message);
-    }
-    return { answer, held, isComplete: heldBytes === lengthBytes };
-  } catch {
-    return undefined;
-  }
-}
-
-function untilReadable(message: IncomingMessage): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const settle = (error?: Error) => {
-      for (const event of ['readable', 'end', 'close', 'aborted']) message.off(event, onProgress);
-      message.off('error', settle);
-      if (error) reject(error);
-      else resolve();
-    };
-    const onProgress = () => settle();
-    for (const event of ['readable', 'end', 'close', 'aborted']) message.once(event, onProgress);
-    message.once('error', settle);
-  });
 }
 
 function count(visit: Visit, vm: VmUpstream | undefined, bytes: number): void {

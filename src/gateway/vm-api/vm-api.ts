@@ -92,6 +92,10 @@ export async function createVmApi(
     if (url !== '/openapi.json') originOf(headers.authorization);
   });
 
+  // Those who wait for a VM are told how far it is; a client that is patient must not hold up the end.
+  const closing = new AbortController();
+  app.addHook('preClose', async () => closing.abort());
+
   app.post(
     VM_API_PATH,
     {
@@ -111,7 +115,8 @@ export async function createVmApi(
       if (waitMs > 0) {
         const gone = new AbortController();
         request.raw.socket.once('close', () => gone.abort());
-        vm = await pool.settled(name, AbortSignal.any([gone.signal, deadline(clock, waitMs)]));
+        const enough = AbortSignal.any([gone.signal, closing.signal, deadline(clock, waitMs)]);
+        vm = await pool.settled(name, enough);
         reply.header('Preference-Applied', `wait=${waitMs / 1000}`);
       }
       return reply

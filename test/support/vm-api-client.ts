@@ -1,0 +1,55 @@
+import { readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import type { LoadedVm } from '../../src/gateway/schema.ts';
+import { type Answer, ask, type Question } from './ask.ts';
+import type { RunningOrilla } from './running-orilla.ts';
+
+const PATH = '/version1/virtualmachine';
+
+export interface WantedVm {
+  readonly name: string;
+  readonly imageRef: string;
+  readonly imageDigest?: string;
+  readonly configurationid?: string;
+  readonly configuration?: object;
+}
+
+/** The VM-loading API as an origin uses it: over HTTP, with its own token. */
+export class VmApiClient {
+  readonly #orilla: RunningOrilla;
+  readonly #token: string;
+
+  constructor(orilla: RunningOrilla, origin: string) {
+    this.#orilla = orilla;
+    this.#token = readFileSync(join(dirname(orilla.configFile), `${origin}.token`), 'utf8').trim();
+  }
+
+  /** Any request, with the token. */
+  ask(path = '', question: Question = {}): Promise<Answer> {
+    const headers = { authorization: `Bearer ${this.#token}`, ...question.headers };
+    return ask(this.#orilla.apiPort, '127.0.0.1', `${PATH}${path}`, { ...question, headers });
+  }
+
+  load(virtualmachine: WantedVm, headers: Question['headers'] = {}): Promise<Answer> {
+    return this.ask('', {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', ...headers },
+      body: JSON.stringify({ virtualmachine }),
+    });
+  }
+
+  async get(name: string): Promise<LoadedVm> {
+    return loadedVm(await this.ask(`/${name}`));
+  }
+
+  /** Status 204 when it is done. */
+  async remove(name: string): Promise<number> {
+    return (await this.ask(`/${name}`, { method: 'DELETE' })).status;
+  }
+}
+
+/** The VM in an answer of the API. */
+export function loadedVm({ status, body }: Answer): LoadedVm {
+  if (status >= 300) throw new Error(`the VM API answered ${status}: ${body}`);
+  return (JSON.parse(body) as { virtualmachine: LoadedVm }).virtualmachine;
+}
