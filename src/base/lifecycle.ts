@@ -41,6 +41,12 @@ export class CloseStack implements Closable, AsyncDisposable {
     return this.close();
   }
 
+  /** Closes what a failed start had started, then throws `error`: that is what people want to know. */
+  async fail(error: unknown): Promise<never> {
+    await this.close().catch(() => undefined);
+    throw error;
+  }
+
   async #closeAll(): Promise<void> {
     const failures: Error[] = [];
     for (const step of this.#steps.toReversed()) {

@@ -9,6 +9,8 @@ export function failWith(error: unknown): void {
 
 function describe(error: unknown): string {
   if (hasCode(error) || error instanceof CommanderError) return messageOf(error);
+  // The system's word names the file or the socket that it is about; our place in the code says no more.
+  if (error instanceof Error && 'syscall' in error) return messageOf(error);
   // Not one of ours: a fault of the program, of which the developers want to know the place.
   return error instanceof Error ? (error.stack ?? error.message) : String(error);
 }

@@ -96,8 +96,7 @@ export async function startDemo(clock: Clock, options: DemoOptions): Promise<Run
       close: () => parts.close(),
     };
   } catch (error) {
-    await parts.close();
-    throw error;
+    return parts.fail(error);
   }
 }
 

@@ -1,4 +1,8 @@
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { defineErrors, messageOf } from '../base/index.ts';
+
+const edgeError = defineErrors({ data_folder_unusable: 500 });
 
 /** Where one Orilla keeps what it keeps: one folder, and these places in it. */
 export function dataFolder(folder: string) {
@@ -17,3 +21,26 @@ export function dataFolder(folder: string) {
   } as const;
 }
 export type DataFolder = ReturnType<typeof dataFolder>;
+
+/** sockaddr_un.sun_path has 108 octets, one of them the final NUL (unix(7)). */
+const SOCKET_PATH_LIMIT = 107;
+/** Of the longest socket below the folder, a machine's monitor: `run/<24 of its VM's name>-<6 more>/qmp`. */
+const LONGEST_SOCKET_OCTETS = '/run//qmp'.length + 31;
+
+/** @throws `data_folder_unusable`, now rather than when the first VM starts. */
+export async function makeDataFolder({ folder }: DataFolder): Promise<void> {
+  const limit = SOCKET_PATH_LIMIT - LONGEST_SOCKET_OCTETS;
+  if (Buffer.byteLength(folder) > limit) {
+    throw edgeError(
+      'data_folder_unusable',
+      `the path ${folder} is too long for a Unix socket in it; name a data folder of at most ${limit} octets`,
+    );
+  }
+  await mkdir(folder, { recursive: true, mode: 0o750 }).catch((error: unknown) => {
+    throw edgeError(
+      'data_folder_unusable',
+      `the data folder ${folder} cannot be made: ${messageOf(error)}`,
+      error,
+    );
+  });
+}

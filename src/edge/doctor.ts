@@ -3,13 +3,12 @@
  * @module
  */
 import { access, constants, mkdir, statfs } from 'node:fs/promises';
-import { createServer } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { freemem, totalmem } from 'node:os';
 import { type Clock, formatBytes, hasCode, messageOf, type Random, systemCode } from '../base/index.ts';
 import { runCommand } from '../platform/process/index.ts';
-import { openStore } from '../platform/store/index.ts';
 import { silentLog } from '../platform/telemetry/index.ts';
-import { AcceleratorProbe, ImageStore, type PoolTables, poolMigrations } from '../pool/index.ts';
+import { AcceleratorProbe, ImageStore } from '../pool/index.ts';
 import type { DataFolder } from './data-folder.ts';
 
 export interface Finding {
@@ -141,13 +140,12 @@ async function disk(data: DataFolder): Promise<Finding> {
   }
 }
 
-async function runsHere(data: DataFolder): Promise<boolean> {
-  try {
-    await (await openStore<PoolTables>(data.store, poolMigrations)).close();
-    return false;
-  } catch (error) {
-    return hasCode(error, 'store_in_use');
-  }
+function runsHere(data: DataFolder): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(data.controlSocket);
+    socket.once('connect', () => resolve(true)).once('error', () => resolve(false));
+    socket.once('connect', () => socket.destroy());
+  });
 }
 
 async function portFree(name: string, port: number): Promise<Finding> {

@@ -1,4 +1,4 @@
-import { chmod, mkdir, rm } from 'node:fs/promises';
+import { chmod, rm } from 'node:fs/promises';
 import { type Clock, type Closable, CloseStack, type Random } from '../base/index.ts';
 import { Gateway, type GatewayOptions } from '../gateway/index.ts';
 import { createApiServer, listen } from '../platform/http/index.ts';
@@ -14,7 +14,7 @@ import {
 } from '../pool/index.ts';
 import { addPoolOperatorRoutes, addPoolReadRoutes } from '../pool/routes.ts';
 import type { EdgeConfig } from './config.ts';
-import type { DataFolder } from './data-folder.ts';
+import { type DataFolder, makeDataFolder } from './data-folder.ts';
 import { addStatusPage, addStatusRoute, addTelemetryRoutes } from './routes.ts';
 import { originStatus } from './status.ts';
 
@@ -46,7 +46,7 @@ export class Edge implements Closable, AsyncDisposable {
     const parts = new CloseStack(clock);
     const startedAtMs = clock.nowMs();
     try {
-      await mkdir(data.folder, { recursive: true, mode: 0o750 });
+      await makeDataFolder(data);
       const registry = new Registry();
       const health = new Health();
 
@@ -60,6 +60,15 @@ export class Edge implements Closable, AsyncDisposable {
           poolOptions(config, data),
         ),
       );
+      const open = parts.add(
+        'status server',
+        await createApiServer(log, {
+          title: 'Orilla: status',
+          hosts: ['localhost', '127.0.0.1', '[::1]', config.control.listen.host],
+        }),
+      );
+      const operator = parts.add('control server', await createApiServer(log, { title: 'Orilla: control' }));
+      // After the servers that tell how it is: they answer until it has drained.
       const gateway = parts.add(
         'gateway',
         await Gateway.start({ clock, random, log, registry, pool }, gatewayOptions(config)),
@@ -82,11 +91,6 @@ export class Edge implements Closable, AsyncDisposable {
         origins: await originStatus(config, pool.list(), registry),
         vms: pool.list(),
       });
-      const open = await createApiServer(log, {
-        title: 'Orilla: status',
-        hosts: ['localhost', '127.0.0.1', '[::1]', config.control.listen.host],
-      });
-      const operator = await createApiServer(log, { title: 'Orilla: control' });
       for (const app of [open, operator]) {
         addTelemetryRoutes(app, registry, health);
         addStatusRoute(app, status);
@@ -94,8 +98,6 @@ export class Edge implements Closable, AsyncDisposable {
       }
       addStatusPage(open);
       addPoolOperatorRoutes(operator, pool);
-      parts.add('status server', open);
-      parts.add('control server', operator);
       const controlPort = await listen(open, config.control.listen);
       // The store's lock is ours, so a socket that is still there is a dead one's.
       await rm(data.controlSocket, { force: true });
@@ -103,8 +105,7 @@ export class Edge implements Closable, AsyncDisposable {
       await chmod(data.controlSocket, 0o600);
       return new Edge(parts, { gatewayPort: gateway.port, apiPort: gateway.apiPort, controlPort });
     } catch (error) {
-      await parts.close();
-      throw error;
+      return parts.fail(error);
     }
   }
 

@@ -85,8 +85,7 @@ export class Gateway implements Closable {
       apply();
       return new Gateway(dataPlane, apiPort, parts);
     } catch (error) {
-      await parts.close();
-      throw error;
+      return parts.fail(error);
     }
   }
 

@@ -90,7 +90,6 @@ export class Pool implements Closable {
   async create(request: VmRequest): Promise<Vm> {
     const present = this.#vms.get(request.name);
     if (present) return this.#askAgain(present, request);
-    this.#checkFits(request.configuration);
     const ref = parseImageRef(request.imageRef);
     // Told at once, not found out later by a VM that fails.
     if (ref.kind === 'stored') await this.#storedImage(ref.digest);
@@ -98,6 +97,7 @@ export class Pool implements Closable {
 
     const again = this.#vms.get(request.name);
     if (again) return this.#askAgain(again, request);
+    this.#checkFits(request.configuration);
     const supervisor = this.#newSupervisor({ ...request, createdAtMs: this.#deps.clock.nowMs() });
     // Taken before the write: of two requests at once the second sees the first.
     this.#vms.set(request.name, supervisor);
