@@ -70,7 +70,9 @@ async function npm(args) {
   const [command, ...first] = isNpm ? [itsNode, cli] : ['npm'];
   // `npm --silent test` hands its silence down; what fails here must be heard.
   const loud = ['--loglevel=error', '--no-audit', '--no-fund'];
-  const { code, output } = await runQuietly(command, [...first, ...args, ...loud]);
+  // Nothing is written outside the checkout, npm's own cache included.
+  const env = { ...process.env, npm_config_cache: join(ROOT, '.tools', 'npm-cache') };
+  const { code, output } = await runQuietly(command, [...first, ...args, ...loud], env);
   if (code !== 0) throw new Failure(`npm ${args[0]} failed (exit code ${code}):\n${output}`);
 }
 
