@@ -82,6 +82,7 @@ const configSchema = z
       publicAddress: addressSchema.default('127.0.0.1'),
       showServedBy: z.boolean().default(true),
       tag: z.enum(TAG_FORMS).default('api-url'),
+      tagDigest: z.enum(['none', 'md5']).default('none'),
       api: z
         .strictObject({
           listen: listenSchema.default({ host: '127.0.0.1', port: 8081 }),

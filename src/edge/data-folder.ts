@@ -15,6 +15,8 @@ export function dataFolder(folder: string) {
     run: join(folder, 'run'),
     /** Downloads that can be had again. */
     cache: join(folder, 'cache'),
+    /** The gateway's private key. */
+    gatewayKey: join(folder, 'gateway-key.pem'),
     acceleratorVerdict: join(folder, 'accelerator.json'),
     /** The operator's socket: whoever may open it may do everything. */
     controlSocket: join(folder, 'control.sock'),

@@ -71,7 +71,7 @@ export class Edge implements Closable, AsyncDisposable {
       // After the servers that tell how it is: they answer until it has drained.
       const gateway = parts.add(
         'gateway',
-        await Gateway.start({ clock, random, log, registry, pool }, gatewayOptions(config)),
+        await Gateway.start({ clock, random, log, registry, pool }, gatewayOptions(config, data)),
       );
       let isClosing = false;
       health.register('gateway', () =>
@@ -145,14 +145,16 @@ function poolOptions({ gateway, pool }: EdgeConfig, data: DataFolder) {
   };
 }
 
-function gatewayOptions({ gateway, pool }: EdgeConfig): GatewayOptions {
-  const { listen: address, edgeDomain, publicAddress, showServedBy, tag, api, origins } = gateway;
+function gatewayOptions({ gateway, pool }: EdgeConfig, data: DataFolder): GatewayOptions {
+  const { listen: address, edgeDomain, publicAddress, showServedBy, tag, tagDigest, api, origins } = gateway;
   return {
     listen: address,
     edgeDomain,
     publicAddress,
     showServedBy,
     tagForm: tag,
+    addsTagDigest: tagDigest === 'md5',
+    keyFile: data.gatewayKey,
     api,
     sites: Object.entries(origins).map(([origin, { hosts, upstream, offload }]) => ({
       origin,

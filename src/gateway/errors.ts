@@ -5,5 +5,5 @@ export const gatewayError = defineErrors({
   invalid_json: 400,
   token_missing: 401,
   token_unknown: 403,
-  token_file_unusable: 500,
+  secret_file_unusable: 500,
 });

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import type { Clock, Closable, Random } from '../base/index.ts';
 import { CloseStack } from '../base/index.ts';
 import { type ApiServer, listen } from '../platform/http/index.ts';
@@ -5,12 +6,14 @@ import type { Listen } from '../platform/sockets/index.ts';
 import type { Log, Registry } from '../platform/telemetry/index.ts';
 import type { Pool } from '../pool/index.ts';
 import type { Configuration } from '../pool/schema.ts';
+import type { SigningKey } from '../trust/index.ts';
 import type { DataPlane } from './data-plane/data-plane.ts';
 import { NodeHttpDataPlane } from './data-plane/node-http-data-plane.ts';
 import { gatewayMetrics } from './metrics.ts';
 import { routeSnapshot, type Site, vmHost } from './offload.ts';
-import { type TagForm, tagHeader } from './tag.ts';
-import { readOrMakeToken } from './token-file.ts';
+import { readOrMakeGatewayKey, readOrMakeToken } from './secret-file.ts';
+import { makeTag, type TagForm } from './tag.ts';
+import { gatewayKey, sharedTagKey } from './tag-key.ts';
 import { createVmApi } from './vm-api/vm-api.ts';
 
 export interface GatewayDeps {
@@ -29,6 +32,10 @@ export interface GatewayOptions {
   readonly publicAddress: string;
   readonly showServedBy: boolean;
   readonly tagForm: TagForm;
+  /** Adds the document's MD5 digest of the tag [gateway G2]. */
+  readonly addsTagDigest: boolean;
+  /** The gateway's own signing key; made at the first start. */
+  readonly keyFile: string;
   readonly api: {
     readonly listen: Listen;
     /** The API's name or address as origins reach it; its port is added when it is not 80. */
@@ -55,19 +62,22 @@ export class Gateway implements Closable {
   }
 
   static async start(deps: GatewayDeps, options: GatewayOptions): Promise<Gateway> {
-    const { clock, log, pool } = deps;
+    const { clock, random, log, pool } = deps;
     const parts = new CloseStack(clock);
     try {
       const observe = gatewayMetrics(deps.registry);
+      const ownKey = gatewayKey(await readOrMakeGatewayKey(options.keyFile));
+      const { sites, tokens } = await enrol(deps, options, ownKey);
       const dataPlane = parts.add(
         'data plane',
-        await NodeHttpDataPlane.start({ clock, log, observe }, options.listen),
+        await NodeHttpDataPlane.start({ clock, random, log, observe }, options.listen),
       );
       const withPort = (host: string, port: number) => (port === 80 ? host : `${host}:${port}`);
       const api: ApiServer = await createVmApi(
         { clock, log, pool },
         {
-          tokens: await loadTokens(deps, options),
+          tokens,
+          signingKeys: [{ ...ownKey.publicJwk, kid: ownKey.keyId, use: 'sig' }],
           configurations: options.configurations,
           defaultConfiguration: options.defaultConfiguration,
           authorityOf: (vmName) => withPort(vmHost(vmName, options.edgeDomain), dataPlane.port),
@@ -76,8 +86,9 @@ export class Gateway implements Closable {
       );
       parts.add('VM API', api);
       const apiPort = await listen(api, options.api.listen);
-      const tag = tagHeader(options.tagForm, withPort(options.api.publicHost, apiPort));
-      const { edgeDomain, showServedBy, sites } = options;
+      const address = withPort(options.api.publicHost, apiPort);
+      const tag = makeTag(options.tagForm, address, options.addsTagDigest ? md5 : undefined);
+      const { edgeDomain, showServedBy } = options;
       const apply = () =>
         dataPlane.apply(routeSnapshot(sites, pool.list(), { edgeDomain, tag, showServedBy }));
       const subscription = pool.subscribe(apply);
@@ -98,16 +109,25 @@ export class Gateway implements Closable {
   }
 }
 
-async function loadTokens(
+/** Each site with the key by which its tags are signed, and the tokens that the VM API knows. */
+async function enrol(
   { random, log }: GatewayDeps,
   { sites }: GatewayOptions,
-): Promise<(readonly [token: string, origin: string])[]> {
+  ownKey: SigningKey,
+): Promise<{ sites: Site[]; tokens: (readonly [token: string, origin: string])[] }> {
   const tokens: (readonly [string, string])[] = [];
-  for (const { origin, tokenFile } of sites) {
-    if (tokenFile === undefined) continue;
+  const keyed: Site[] = [];
+  for (const { tokenFile, ...site } of sites) {
+    if (tokenFile === undefined) {
+      keyed.push({ ...site, signingKey: ownKey });
+      continue;
+    }
     const { token, isNew } = await readOrMakeToken(random, tokenFile);
-    if (isNew) log.info({ origin, file: tokenFile }, 'made a token for an origin');
-    tokens.push([token, origin]);
+    if (isNew) log.info({ origin: site.origin, file: tokenFile }, 'made a token for an origin');
+    tokens.push([token, site.origin]);
+    keyed.push({ ...site, signingKey: sharedTagKey(token) });
   }
-  return tokens;
+  return { sites: keyed, tokens };
 }
+
+const md5 = (text: string): string => createHash('md5').update(text).digest('hex');

@@ -4,8 +4,9 @@
  * @module
  */
 import type { Vm } from '../pool/schema.ts';
+import type { SigningKey } from '../trust/index.ts';
 import type { Route, RouteSnapshot, Upstream, VmUpstream } from './data-plane/data-plane.ts';
-import type { TagHeader } from './tag.ts';
+import type { Tag } from './tag.ts';
 
 /** A site whose traffic passes here. */
 export interface Site {
@@ -14,22 +15,24 @@ export interface Site {
   /** Host names, lower case; the first is the one that the origin knows itself by. */
   readonly hosts: readonly string[];
   readonly upstream: Upstream;
+  /** By which the tag is signed for it. */
+  readonly signingKey?: SigningKey | undefined;
 }
 
 /** The routes at this moment: each site's hosts, and `<vm>.<edge domain>` for each of its VMs [gateway G10]. */
 export function routeSnapshot(
   sites: readonly Site[],
   vms: readonly Vm[],
-  constants: { readonly edgeDomain: string; readonly tag: TagHeader; readonly showServedBy: boolean },
+  constants: { readonly edgeDomain: string; readonly tag: Tag; readonly showServedBy: boolean },
 ): RouteSnapshot {
   const routes = new Map<string, Route>();
-  for (const { origin, hosts, upstream } of sites) {
+  for (const { origin, hosts, upstream, signingKey } of sites) {
     const own = vms.filter(({ owner }) => owner === origin);
     const ready = own.flatMap(vmUpstream);
-    for (const host of hosts) routes.set(host, { origin, upstream, vms: ready });
+    for (const host of hosts) routes.set(host, { origin, upstream, signingKey, vms: ready });
     for (const vm of own) {
       const host = vmHost(vm.name, constants.edgeDomain);
-      routes.set(host, { origin, upstream, originHost: hosts[0], vms: vmUpstream(vm) });
+      routes.set(host, { origin, upstream, signingKey, originHost: hosts[0], vms: vmUpstream(vm) });
     }
   }
   return { routes, tag: constants.tag, showServedBy: constants.showServedBy };

@@ -1,12 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import { isReservedHeader, tagHeader } from './tag.ts';
+import { isReservedHeader, makeTag } from './tag.ts';
 
 describe('the tag', () => {
   it('has the three forms of the document [gateway G1]', () => {
-    expect(tagHeader('api-server', '11.22.1.1')).toEqual({ name: 'Bng-API-Server', value: '11.22.1.1' });
+    expect(makeTag('api-server', '11.22.1.1')).toMatchObject({ name: 'Bng-API-Server', value: '11.22.1.1' });
     const host = 'virtualmachine.api.bng1234.example';
-    expect(tagHeader('api-server', host)).toEqual({ name: 'Bng-API-Server', value: host });
-    expect(tagHeader('api-url', host)).toEqual({
+    expect(makeTag('api-server', host)).toMatchObject({ name: 'Bng-API-Server', value: host });
+    expect(makeTag('api-url', host)).toMatchObject({
       name: 'Bng-API-URL',
       value: `${host}/version1/virtualmachine`,
     });

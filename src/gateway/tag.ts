@@ -7,6 +7,7 @@
  *     Bng-API-URL: virtualmachine.api.bng1234.example/version1/virtualmachine      api-url
  * @module
  */
+import { type SignedRequest, type SigningKey, signRequest } from '../trust/index.ts';
 
 export const TAG_FORMS = ['api-server', 'api-url'] as const;
 export type TagForm = (typeof TAG_FORMS)[number];
@@ -14,17 +15,54 @@ export type TagForm = (typeof TAG_FORMS)[number];
 /** Where the VM-loading API answers, below the address in the tag [gateway G4]. */
 export const VM_API_PATH = '/version1/virtualmachine';
 
-export interface TagHeader {
+/** What a gateway adds to each request that it forwards to an origin. */
+export interface Tag {
   readonly name: 'Bng-API-Server' | 'Bng-API-URL';
   readonly value: string;
+  /** The document's digest of the value, MD5 in hexadecimal, for peers that want it [gateway G2]. It proves nothing. */
+  readonly digest?: string | undefined;
 }
 
 /** @param address host name or IP address of the VM API, with a port when it is not the scheme's own. */
-export function tagHeader(form: TagForm, address: string): TagHeader {
-  return form === 'api-server'
-    ? { name: 'Bng-API-Server', value: address }
-    : { name: 'Bng-API-URL', value: `${address}${VM_API_PATH}` };
+export function makeTag(form: TagForm, address: string, md5?: (text: string) => string): Tag {
+  const value = form === 'api-server' ? address : `${address}${VM_API_PATH}`;
+  return { name: form === 'api-server' ? 'Bng-API-Server' : 'Bng-API-URL', value, digest: md5?.(value) };
 }
+
+/** A signed tag holds for this long: as long as a request may be on its way. */
+const SIGNATURE_LIFETIME_S = 60;
+
+/** The moment of a signature: seconds since 1970, and 128 random bits. */
+export interface SigningMoment {
+  readonly nowS: number;
+  readonly nonce: string;
+}
+
+/**
+ * The tag as fields, name and value in turn: the tag, its digest when there is one, and the signature over it (RFC 9421)
+ * together with the request's method, authority and path, so that it cannot be cut out and pasted onto another request.
+ */
+export function tagFields(
+  tag: Tag,
+  request: Pick<SignedRequest, 'method' | 'authority' | 'path'>,
+  signing?: { readonly key: SigningKey; readonly moment: SigningMoment },
+): string[] {
+  const fields: string[] = [tag.name, tag.value];
+  if (tag.digest !== undefined) fields.push(DIGEST_FIELD, tag.digest);
+  if (!signing) return fields;
+  const { key, moment } = signing;
+  const name = tag.name.toLowerCase();
+  const { signatureInput, signature } = signRequest(
+    key,
+    { ...request, fields: { [name]: tag.value } },
+    [name],
+    { createdS: moment.nowS, expiresS: moment.nowS + SIGNATURE_LIFETIME_S, nonce: moment.nonce },
+  );
+  fields.push('Signature-Input', signatureInput, 'Signature', signature);
+  return fields;
+}
+
+const DIGEST_FIELD = 'Bng-API-Digest';
 
 /**
  * True for a header that only a gateway may write: one that a client sends could pass for the gateway's word. Origins

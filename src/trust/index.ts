@@ -1,2 +1,14 @@
 /** Who may do what, and how it is shown. Pure: the crypto is handed in. */
+
+export {
+  type SignatureAlgorithm,
+  type SignatureVerdict,
+  type SignedRequest,
+  type SigningKey,
+  signRequest,
+  type VerificationRules,
+  type VerifyingKey,
+  verifyRequest,
+} from './http-signature.ts';
+export { NonceMemory } from './nonce-memory.ts';
 export { bearerToken, newToken, type Sha256, TokenVerifier } from './token.ts';

@@ -4,7 +4,8 @@
  * @module
  */
 import type { Closable } from '../../base/index.ts';
-import type { TagHeader } from '../tag.ts';
+import type { SigningKey } from '../../trust/index.ts';
+import type { Tag } from '../tag.ts';
 
 /** A server to which requests are forwarded. */
 export interface Upstream {
@@ -25,6 +26,8 @@ export interface Route {
   readonly upstream: Upstream;
   /** The host that the origin knows itself by, when the request came under another (`<vm>.<edge domain>`). */
   readonly originHost?: string | undefined;
+  /** Signs the tag for this origin; absent where tags are not signed. */
+  readonly signingKey?: SigningKey | undefined;
   /** VMs that are ready to serve this host; requests take them in turn. Empty: the origin serves. */
   readonly vms: readonly VmUpstream[];
 }
@@ -34,7 +37,7 @@ export interface RouteSnapshot {
   /** By host name, lower case, without port. */
   readonly routes: ReadonlyMap<string, Route>;
   /** Added to every request that goes to an origin. */
-  readonly tag: TagHeader;
+  readonly tag: Tag;
   /** Whether answers say who served them: `Orilla-Served-By: origin` or `vm/<name>`. */
   readonly showServedBy: boolean;
 }

@@ -5,7 +5,7 @@ const context = {
   clientAddress: '192.0.2.9',
   host: 'photos.example:8080',
   upstreamHost: 'photos.example',
-  tag: { name: 'Bng-API-Server', value: '192.0.2.1' },
+  tagFields: ['Bng-API-Server', '192.0.2.1'],
 } as const;
 
 describe('the head that goes to an origin', () => {
@@ -66,7 +66,7 @@ describe('the head that goes to an origin', () => {
   });
 
   it('has no tag when it goes to a VM', () => {
-    expect(upstreamHeaders([], { ...context, tag: undefined }).join(' ')).not.toMatch(/bng/i);
+    expect(upstreamHeaders([], { ...context, tagFields: [] }).join(' ')).not.toMatch(/bng/i);
   });
 });
 

@@ -3,7 +3,7 @@
  * fields are kept.
  * @module
  */
-import { isReservedHeader, type TagHeader } from '../tag.ts';
+import { isReservedHeader } from '../tag.ts';
 
 /** Fields that speak of one connection only (RFC 9110 §7.6.1) and are not forwarded. */
 const HOP_BY_HOP = new Set([
@@ -28,8 +28,8 @@ export interface RequestContext {
   readonly host: string;
   /** What is sent as `Host`. */
   readonly upstreamHost: string;
-  /** Absent for a VM of this edge, which need not be told. */
-  readonly tag?: TagHeader | undefined;
+  /** The tag's fields, name and value in turn; empty for a VM of this edge, which need not be told. */
+  readonly tagFields: readonly string[];
 }
 
 /** The head that goes upstream. The client's word about who it is and which gateway this is does not count. */
@@ -44,7 +44,7 @@ export function upstreamHeaders(raw: readonly string[], context: RequestContext)
   }
   headers.push('X-Forwarded-For', context.clientAddress, 'X-Forwarded-Proto', 'http');
   headers.push('X-Forwarded-Host', context.host);
-  if (context.tag) headers.push(context.tag.name, context.tag.value);
+  headers.push(...context.tagFields);
   return headers;
 }
 

@@ -2,8 +2,10 @@ import { createServer, type IncomingMessage, type RequestListener, request, type
 import { createServer as createTcpServer } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { exchange } from '../../../test/support/raw-http.ts';
-import { ManualClock, systemClock } from '../../base/index.ts';
+import { ManualClock, systemClock, systemRandom } from '../../base/index.ts';
 import { silentLog } from '../../platform/telemetry/index.ts';
+import { type SignatureVerdict, verifyRequest } from '../../trust/index.ts';
+import { sharedTagKey } from '../tag-key.ts';
 import type { Exchange, RouteSnapshot, VmUpstream } from './data-plane.ts';
 import { NodeHttpDataPlane } from './node-http-data-plane.ts';
 
@@ -60,6 +62,29 @@ describe('the data plane', () => {
     const raw = received[0]?.raw ?? [];
     expect(raw[raw.indexOf('Bng-API-URL') + 1]).toBe('127.0.0.1:8081/version1/virtualmachine');
     expect(raw[raw.indexOf('Host') + 1]).toBe('photos.example');
+  });
+
+  it('signs the tag for an origin that can verify it, so that the origin knows it is whole [gateway G2]', async () => {
+    const key = sharedTagKey('a-token-that-both-sides-hold');
+    const { routes, ...rest } = snapshot([]);
+    const signed = [...routes].map(([host, route]) => [host, { ...route, signingKey: key }] as const);
+    plane.apply({ ...rest, routes: new Map(signed) });
+    const verdicts: SignatureVerdict[] = [];
+    for (const path of ['/a?b=c', '/']) {
+      await ask(path, { host: 'Photos.Example:80' });
+      const { raw = [], url = '' } = received.at(-1) ?? {};
+      const fields: Record<string, string> = {};
+      for (let i = 0; i + 1 < raw.length; i += 2) fields[(raw[i] ?? '').toLowerCase()] = raw[i + 1] ?? '';
+      const pathOnly = url.replace(/\?.*/, '');
+      verdicts.push(
+        verifyRequest(
+          { method: 'GET', authority: 'photos.example', path: pathOnly, fields },
+          { keyOf: () => key, fieldNames: ['bng-api-url'], nowS: Math.floor(Date.now() / 1000), maxAgeS: 60 },
+        ),
+      );
+    }
+    expect(verdicts).toMatchObject([{ isValid: true }, { isValid: true }]);
+    expect(new Set(verdicts.map((each) => each.isValid && each.nonce)).size).toBe(2);
   });
 
   it('sends requests to a VM that is ready, and nothing to the origin [gateway G10]', async () => {
@@ -255,6 +280,7 @@ async function startPlane(clock: ManualClock | typeof systemClock = systemClock)
   const started = await NodeHttpDataPlane.start(
     {
       clock,
+      random: systemRandom,
       log: silentLog,
       observe: (each) => {
         seen.push(each);

@@ -1,8 +1,9 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { pipeline } from 'node:stream/promises';
-import { type Clock, messageOf } from '../../base/index.ts';
+import { type Clock, messageOf, type Random, randomId } from '../../base/index.ts';
 import { type Listen, listenError } from '../../platform/sockets/index.ts';
 import type { Log } from '../../platform/telemetry/index.ts';
+import { tagFields } from '../tag.ts';
 import {
   type DataPlane,
   EMPTY_SNAPSHOT,
@@ -15,7 +16,7 @@ import {
 import { clientHeaders, upstreamHeaders } from './headers.ts';
 import { type HeldAnswer, hold } from './held-answer.ts';
 import { RequestBody } from './request-body.ts';
-import { chooseVm, mayReplay, parseTarget, type Target } from './target.ts';
+import { chooseVm, mayReplay, parseTarget, type Target, withoutDefaultPort } from './target.ts';
 import { type NoAnswer, UpstreamClient } from './upstream-client.ts';
 
 const ORIGIN_FIRST_BYTE_TIMEOUT_MS = 60_000;
@@ -27,6 +28,7 @@ const DRAIN_TIMEOUT_MS = 10_000;
 
 export interface DataPlaneDeps {
   readonly clock: Clock;
+  readonly random: Random;
   readonly log: Log;
   /** Told once about every request when it is over. */
   readonly observe: (exchange: Exchange) => void;
@@ -171,7 +173,8 @@ export class NodeHttpDataPlane implements DataPlane {
     visit: Visit,
     vm: VmUpstream | undefined,
   ): Promise<(HeldAnswer & { readonly kind: 'held' }) | NoAnswer> {
-    const { request, route, target, snapshot, body, signal } = visit;
+    const { request, route, target, body, signal } = visit;
+    const upstreamHost = route.originHost ?? target.host;
     const outcome = await this.#client.ask(vm ?? route.upstream, {
       method: request.method ?? 'GET',
       path: target.path,
@@ -179,8 +182,8 @@ export class NodeHttpDataPlane implements DataPlane {
         ...upstreamHeaders(request.rawHeaders, {
           clientAddress: request.socket.remoteAddress ?? '',
           host: target.host,
-          upstreamHost: route.originHost ?? target.host,
-          tag: vm ? undefined : snapshot.tag,
+          upstreamHost,
+          tagFields: vm ? [] : this.#tagFields(visit, upstreamHost),
         }),
         ...body.framing(),
       ],
@@ -198,6 +201,23 @@ export class NodeHttpDataPlane implements DataPlane {
     if (held) return { kind: 'held', ...held };
     count(visit, vm, outcome.bytes());
     return { kind: 'none', reason: 'broken', wasSent: true, wasStale: false, bytes: outcome.bytes() };
+  }
+
+  #tagFields({ request, route, target, snapshot }: Visit, upstreamHost: string): string[] {
+    const { clock, random } = this.#deps;
+    const query = target.path.indexOf('?');
+    return tagFields(
+      snapshot.tag,
+      {
+        method: request.method ?? 'GET',
+        authority: withoutDefaultPort(upstreamHost, route.upstream.isTls),
+        path: query < 0 ? target.path : target.path.slice(0, query),
+      },
+      route.signingKey && {
+        key: route.signingKey,
+        moment: { nowS: Math.floor(clock.nowMs() / 1000), nonce: randomId(random, 26) },
+      },
+    );
   }
 
   async #deliver(

@@ -31,6 +31,10 @@ function target(host: string | undefined, path: string): Target | undefined {
     : { hostName: match[1].toLowerCase(), host, path };
 }
 
+/** An authority as signatures name it: lower case, the scheme's own port left out (RFC 9421 §2.2.3). */
+export const withoutDefaultPort = (host: string, isTls: boolean): string =>
+  host.toLowerCase().replace(isTls ? /:443$/ : /:80$/, '');
+
 /**
  * Who is to serve a request: a ready VM, else the origin.
  *

@@ -24,6 +24,7 @@ beforeEach(async () => {
         [TOKEN, 'photos'],
         [OTHER, 'other'],
       ],
+      signingKeys: [{ kid: 'a' }],
       configurations: {
         small: SMALL,
         '4b1e86a7-0d5c-4d3a-9f7b-6a55a1f3c1d2': { ...SMALL, memoryBytes: 2 ** 28 },

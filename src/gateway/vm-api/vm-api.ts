@@ -34,6 +34,8 @@ export interface VmApiDeps {
 export interface VmApiOptions {
   /** Token → origin. */
   readonly tokens: Iterable<readonly [token: string, origin: string]>;
+  /** The gateway's public keys, as JSON Web Keys, for origins that verify its tags by them. */
+  readonly signingKeys: readonly object[];
   /** By `configurationid`. */
   readonly configurations: Readonly<Record<string, Configuration>>;
   /** Which of them a request without one gets. */
@@ -45,6 +47,9 @@ export interface VmApiOptions {
 }
 
 const sha256 = (octets: Uint8Array): Uint8Array => createHash('sha256').update(octets).digest();
+/** draft-meunier-http-message-signatures-directory */
+const KEY_DIRECTORY = '/.well-known/http-message-signatures-directory';
+const PUBLIC_PATHS = new Set(['/openapi.json', KEY_DIRECTORY]);
 const byName = z.object({ name: labelSchema });
 const oneVm = z.object({ virtualmachine: loadedVmSchema });
 const allVms = z.object({ virtualmachines: z.array(loadedVmSchema) });
@@ -89,8 +94,17 @@ export async function createVmApi(
   app.addHook('onRequest', async ({ url, headers }, reply) => {
     if (preferredForm(headers.accept) === 'xml') reply.type(XML_TYPE).serializer(toXml);
     // Whoever asks is known before the body is read.
-    if (url !== '/openapi.json') originOf(headers.authorization);
+    if (!PUBLIC_PATHS.has(url)) originOf(headers.authorization);
   });
+
+  app.get(
+    KEY_DIRECTORY,
+    { schema: { summary: "The keys of this gateway's signatures" } },
+    async (_request, reply) =>
+      reply
+        .type('application/http-message-signatures-directory+json')
+        .send(JSON.stringify({ keys: options.signingKeys })),
+  );
 
   // Those who wait for a VM are told how far it is; a client that is patient must not hold up the end.
   const closing = new AbortController();
