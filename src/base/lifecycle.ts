@@ -41,10 +41,10 @@ export class CloseStack implements Closable, AsyncDisposable {
     return this.close();
   }
 
-  /** Closes what a failed start had started, then throws `error`: that is what people want to know. */
-  async fail(error: unknown): Promise<never> {
+  /** Closes what a failed start had started, then throws `cause`: that is what people want to know. */
+  async failWith(cause: unknown): Promise<never> {
     await this.close().catch(() => undefined);
-    throw error;
+    throw cause;
   }
 
   async #closeAll(): Promise<void> {

@@ -96,7 +96,7 @@ export async function startDemo(clock: Clock, options: DemoOptions): Promise<Run
       close: () => parts.close(),
     };
   } catch (error) {
-    return parts.fail(error);
+    return parts.failWith(error);
   }
 }
 

@@ -105,7 +105,7 @@ export class Edge implements Closable, AsyncDisposable {
       await chmod(data.controlSocket, 0o600);
       return new Edge(parts, { gatewayPort: gateway.port, apiPort: gateway.apiPort, controlPort });
     } catch (error) {
-      return parts.fail(error);
+      return parts.failWith(error);
     }
   }
 

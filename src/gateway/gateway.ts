@@ -96,7 +96,7 @@ export class Gateway implements Closable {
       apply();
       return new Gateway(dataPlane, apiPort, parts);
     } catch (error) {
-      return parts.fail(error);
+      return parts.failWith(error);
     }
   }
 

@@ -31,7 +31,7 @@ export async function readOrMakeToken(
  */
 export async function readOrMakeGatewayKey(path: string): Promise<KeyObject> {
   const { text } = await readOrMake(path, () =>
-    generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
+    generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' }),
   );
   try {
     const key = createPrivateKey(text);

@@ -57,6 +57,14 @@ describe('the life of a VM', () => {
     expect(transition(ready, failed, 100)).toMatchObject({ attempt: 2, retryAtMs: 350 });
   });
 
+  it('tells why the last attempt failed until one succeeds', () => {
+    const tried = run([failed, { kind: 'retried' }]);
+    expect(tried).toMatchObject({ phase: 'fetching', reason: 'it broke' });
+    const started = run([{ kind: 'fetched' }], tried);
+    expect(started).toMatchObject({ phase: 'starting', reason: 'it broke' });
+    expect(run([{ kind: 'answered', machine }], started)).not.toHaveProperty('reason');
+  });
+
   it('waits longer each time, within half a minute', () => {
     expect([1, 2, 3, 4].map(retryDelayMs)).toEqual([0, 250, 500, 1000]);
     expect(retryDelayMs(1000)).toBe(30_000);

@@ -13,9 +13,16 @@
  */
 import type { Machine } from './hypervisor/hypervisor.ts';
 
+/** On the way to `ready`; `reason`: why the attempt before this one failed. */
+interface Underway {
+  readonly sinceMs: number;
+  readonly attempt: number;
+  readonly reason?: string;
+}
+
 export type VmState =
-  | { readonly phase: 'fetching'; readonly sinceMs: number; readonly attempt: number }
-  | { readonly phase: 'starting'; readonly sinceMs: number; readonly attempt: number }
+  | (Underway & { readonly phase: 'fetching' })
+  | (Underway & { readonly phase: 'starting' })
   | { readonly phase: 'ready'; readonly sinceMs: number; readonly attempt: number; readonly machine: Machine }
   | {
       readonly phase: 'waiting';
@@ -62,7 +69,7 @@ export function transition(state: VmState, event: VmEvent, nowMs: number): VmSta
         : state;
     case 'retried':
       return state.phase === 'waiting'
-        ? { phase: 'fetching', sinceMs: nowMs, attempt: state.attempt + 1 }
+        ? { phase: 'fetching', sinceMs: nowMs, attempt: state.attempt + 1, reason: state.reason }
         : state;
     case 'failed':
       return afterFailure(state, event, nowMs);
