@@ -85,7 +85,11 @@ async function accelerator(deps: DoctorDeps, data: DataFolder, signal: AbortSign
   const subject = 'accelerator';
   const slow = 'VMs run in software (TCG): several times slower, and QEMU promises no isolation under it';
   try {
-    const probe = new AcceleratorProbe({ clock: deps.clock, log: silentLog }, data.acceleratorVerdict);
+    const probe = new AcceleratorProbe(
+      { clock: deps.clock, log: silentLog },
+      data.acceleratorVerdict,
+      data.run,
+    );
     const [image] = await (await ImageStore.open(deps, data.images)).list();
     const verdict = image ? await probe.choose(image, signal) : await probe.kept();
     if (!verdict) {

@@ -120,7 +120,7 @@ export class Edge implements Closable, AsyncDisposable {
 }
 
 function createHypervisor({ clock, log }: EdgeDeps, { pool }: EdgeConfig, data: DataFolder): QemuHypervisor {
-  const probe = new AcceleratorProbe({ clock, log }, data.acceleratorVerdict);
+  const probe = new AcceleratorProbe({ clock, log }, data.acceleratorVerdict, data.run);
   const { accelerator } = pool;
   return new QemuHypervisor(
     {

@@ -17,9 +17,10 @@ import { z } from 'zod';
 import { type Clock, formatDuration, messageOf } from '../../../base/index.ts';
 import { runCommand } from '../../../platform/process/index.ts';
 import type { Log } from '../../../platform/telemetry/index.ts';
+import { poolError } from '../../errors.ts';
 import type { StoredImage } from '../../images/image-store.ts';
 import type { Accelerator } from '../hypervisor.ts';
-import { kernelOptions, machineArguments, qemuProgram } from './command-line.ts';
+import { kernelOptions, machineArguments, NAME_PREFIX, qemuProgram } from './command-line.ts';
 import { guestClockOption } from './guest-clock.ts';
 
 const BOOT_TOKEN = 'Kernel panic - not syncing: VFS: Unable to mount root fs';
@@ -53,23 +54,34 @@ export class AcceleratorProbe {
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #verdictPath: string;
-  #verdict: Promise<AcceleratorVerdict> | undefined;
+  readonly #runFolder: string;
+  #finding: { readonly verdict: Promise<AcceleratorVerdict>; readonly signal: AbortSignal } | undefined;
 
-  /** @param verdictPath where the verdict is kept for the next start. */
-  constructor(deps: { clock: Clock; log: Log }, verdictPath: string) {
+  /**
+   * @param verdictPath where the verdict is kept for the next start.
+   * @param runFolder that of the hypervisor: after a crash of ours its `endStrays` finds a QEMU that hangs in a probe.
+   */
+  constructor(deps: { clock: Clock; log: Log }, verdictPath: string, runFolder: string) {
     this.#clock = deps.clock;
     this.#log = deps.log;
     this.#verdictPath = verdictPath;
+    this.#runFolder = runFolder;
   }
 
   /** The verdict, measured with this image's kernel unless one for the same host and QEMU is kept. */
   async choose(image: StoredImage, signal: AbortSignal): Promise<AcceleratorVerdict> {
-    this.#verdict ??= this.#find(image, signal);
-    try {
-      return await this.#verdict;
-    } catch (error) {
-      this.#verdict = undefined;
-      throw error;
+    for (;;) {
+      signal.throwIfAborted();
+      this.#finding ??= { verdict: this.#find(image, signal), signal };
+      const finding = this.#finding;
+      try {
+        return await unlessAborted(finding.verdict, signal);
+      } catch (error) {
+        signal.throwIfAborted();
+        if (this.#finding === finding) this.#finding = undefined;
+        // When whoever began it called it off, we begin anew.
+        if (!finding.signal.aborted) throw error;
+      }
     }
   }
 
@@ -105,15 +117,17 @@ export class AcceleratorProbe {
   ): Promise<BootOutcome> {
     const { architecture } = image.manifest;
     const append = kernelOptions(architecture, accelerator, await guestClockOption());
+    await mkdir(this.#runFolder, { recursive: true });
     const startMs = this.#clock.monotonicMs();
     const child = spawn(
       program,
       [
+        ...['-name', `${NAME_PREFIX}probe`],
         ...machineArguments(architecture, accelerator),
         ...['-m', '128M', '-smp', '1', '-kernel', image.kernelPath, '-append', append],
         ...['-serial', 'stdio'],
       ],
-      { stdio: ['ignore', 'pipe', 'pipe'] },
+      { cwd: this.#runFolder, stdio: ['ignore', 'pipe', 'pipe'] },
     );
     const outcome = Promise.withResolvers<BootOutcome>();
     let said = '';
@@ -125,9 +139,11 @@ export class AcceleratorProbe {
     child.stdout.setEncoding('utf8').on('data', hear);
     child.stderr.setEncoding('utf8').on('data', hear);
     child.on('error', (error) => outcome.resolve({ failure: messageOf(error) }));
-    child.on('close', () =>
-      outcome.resolve({ failure: said.trim().split('\n').at(-1)?.slice(0, 200) || 'no word' }),
-    );
+    child.on('close', (_code, killer) => {
+      // Whoever ended it, it says nothing about the accelerator.
+      if (killer !== null) outcome.reject(poolError('machine_failed', `the probe was ended by ${killer}`));
+      outcome.resolve({ failure: said.trim().split('\n').at(-1)?.slice(0, 200) || 'no word' });
+    });
     const timer = this.#clock.after(deadlineMs, () =>
       outcome.resolve({ failure: `not booted after ${formatDuration(deadlineMs)}` }),
     );
@@ -153,6 +169,15 @@ export class AcceleratorProbe {
       this.#log.warn({ err }, 'accelerator verdict not kept');
     }
   }
+}
+
+/** What `promise` comes to, unless the signal aborts first. */
+function unlessAborted<Value>(promise: Promise<Value>, signal: AbortSignal): Promise<Value> {
+  return new Promise((resolve, reject) => {
+    const onAbort = () => reject(signal.reason as Error);
+    signal.addEventListener('abort', onAbort, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
+  });
 }
 
 /** Why `/dev/kvm` cannot be used at all; `undefined` when it is worth a probe. */

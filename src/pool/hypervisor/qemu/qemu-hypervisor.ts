@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { closeSync, openSync } from 'node:fs';
 import { mkdir, open, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -54,7 +55,7 @@ export class QemuHypervisor implements Hypervisor {
       const machine = await this.#connect(spec, child, directory, signal);
       return { ...machine, accelerator, startedAtMs };
     } catch (error) {
-      child?.kill('SIGKILL');
+      if (child) await endAtOnce(child);
       const lastWords = await this.#lastWords(directory);
       await rm(directory, { recursive: true, force: true });
       signal.throwIfAborted();
@@ -152,7 +153,7 @@ export class QemuHypervisor implements Hypervisor {
       address: { host: '127.0.0.1', port },
       exited: gone,
       stop: async () => {
-        child.kill('SIGKILL');
+        await endAtOnce(child);
         await gone;
       },
     };
@@ -162,6 +163,16 @@ export class QemuHypervisor implements Hypervisor {
     const lines = (await readTail(join(directory, RUN_FILES.errors))).trim().split('\n');
     return lines.slice(-3).join(' ').slice(0, 500);
   }
+}
+
+/** Resolves when it is gone: until then it holds its memory, its port and its directory. */
+async function endAtOnce(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  // While we wait for its end it keeps this process alive.
+  child.ref();
+  const exited = once(child, 'exit');
+  child.kill('SIGKILL');
+  await exited;
 }
 
 async function readTail(path: string): Promise<string> {
