@@ -14,6 +14,7 @@ const HELP = `Usage: node run.mjs VERB [arguments]
   check                 the checks that end in seconds: format, lint, types, unused, architecture, requirements
   format                formats the sources and sorts their imports
   build                 compiles src/ into dist/ (--out FOLDER: elsewhere)
+  orilla COMMAND        runs the command from the sources: npm run orilla -- vm ls
   bench NAME [--json]   measures one figure of bench/
 
   --yes                 installs missing Debian packages without asking, as do CI=true and a run without a terminal
@@ -25,6 +26,7 @@ const VERBS = {
   test: { needs: [QEMU, CHROMIUM], run: test },
   check: { needs: [], run: check },
   format: { needs: [], run: format },
+  orilla: { needs: [], run: orilla },
   build: { needs: [], run: build },
   bench: { needs: [QEMU], run: bench },
 };
@@ -43,6 +45,10 @@ const CHECKS = {
 
 async function start(node, args) {
   return run(node, ['src/cli/main.ts', 'demo', ...args], { env: withNode(node) });
+}
+
+async function orilla(node, args) {
+  return run(node, ['src/cli/main.ts', ...args], { env: withNode(node) });
 }
 
 async function bench(node, args) {

@@ -20,7 +20,13 @@ export class ControlClient {
   }
 
   async get<Schema extends z.ZodType>(path: string, schema: Schema): Promise<z.output<Schema>> {
-    return schema.parse(JSON.parse(await this.#ask('GET', path)));
+    const result = schema.safeParse(tryJson(await this.#ask('GET', path)));
+    if (result.success) return result.data;
+    throw cliError(
+      'control_failed',
+      `the Orilla that runs on ${this.#folder} answers in a form that this command does not know: is it another version?`,
+      result.error,
+    );
   }
 
   async delete(path: string): Promise<void> {

@@ -27,7 +27,7 @@ export async function demo(options: DemoCommandOptions): Promise<void> {
       ]);
       print('the tour is over: everything went as it should');
     } else {
-      print(invitation(running));
+      print(invitation(running, options.data));
       await Promise.race([interrupted, endedEarly(running)]);
     }
   } finally {
@@ -51,7 +51,7 @@ function firstInterruption(): Promise<void> {
   });
 }
 
-const invitation = ({ ports, logFolder }: RunningDemo): string => `
+const invitation = ({ ports, logFolder }: RunningDemo, data: string): string => `
 Orilla runs. A photo site has its origin at port ${ports.origin} and its visitors at the gateway.
 
   Open   http://${SITE_HOST}:${ports.gateway}/     the site: reload it, and see who served it
@@ -59,7 +59,7 @@ Orilla runs. A photo site has its origin at port ${ports.origin} and its visitor
 
   Try    curl -sI http://${SITE_HOST}:${ports.gateway}/ | grep -i orilla
          curl -s  http://${VM_HOST}:${ports.gateway}/cgi-bin/where
-         npx orilla vm ls
+         npm run orilla -- vm ls${data === './orilla-data' ? '' : ` --data ${data}`}
 
   Logs   ${logFolder}/orilla.log, origin.log
   End    Ctrl-C

@@ -137,6 +137,12 @@ program
   .addOption(jsonOption())
   .action(async (options) => (await import('./doctor.ts')).doctor(options));
 
+// Whoever reads the output may have seen enough: `orilla doctor | head -3`.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit(0);
+});
+
 try {
   await program.parseAsync();
 } catch (error) {

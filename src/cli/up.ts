@@ -38,7 +38,7 @@ export async function up(options: UpOptions): Promise<void> {
 /** One Ctrl-C may arrive twice: from the terminal, and from npm that passes it on. */
 const SAME_SIGNAL_MS = 500;
 
-/** Resolves at the first SIGTERM or SIGINT, whenever it comes; the second ends the process at once. */
+/** Resolves at the first SIGTERM, SIGINT or SIGHUP, whenever it comes; the second ends the process at once. */
 function firstSignal(): Promise<NodeJS.Signals> {
   return new Promise((resolveSignal) => {
     let firstMs: number | undefined;
@@ -49,5 +49,6 @@ function firstSignal(): Promise<NodeJS.Signals> {
     };
     process.on('SIGTERM', onSignal);
     process.on('SIGINT', onSignal);
+    process.on('SIGHUP', onSignal);
   });
 }

@@ -3,10 +3,12 @@
  * APIs, `/metrics`, and HTTP.
  * @module
  */
+import { existsSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { type Clock, CloseStack } from '../base/index.ts';
 import { entryPath, packagePath, runCommand } from '../platform/process/index.ts';
+import { demoError } from './errors.ts';
 import { Program } from './program.ts';
 import { askStatus } from './web.ts';
 
@@ -49,6 +51,12 @@ export async function startDemo(clock: Clock, options: DemoOptions): Promise<Run
   const image = join(folder, 'image');
   const tokenFile = join(folder, `${SITE}.token`);
   const configFile = join(folder, 'orilla.yaml');
+  if (!existsSync(site)) {
+    throw demoError(
+      'demo_failed',
+      'the demo needs the photo site of examples/: run it in a checkout of the repository',
+    );
+  }
   await mkdir(folder, { recursive: true });
   await writeFile(configFile, configuration(ports, portOffset, tokenFile));
 

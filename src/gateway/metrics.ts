@@ -45,6 +45,7 @@ export function gatewayMetrics(registry: Registry): (exchange: Exchange) => void
     if (exchange.firstByteMs !== undefined)
       firstByte.observe({ origin, served_by }, exchange.firstByteMs / 1000);
     if (exchange.wasReplayed) replays.inc({ origin });
-    if (exchange.failure !== undefined) broken.inc({ origin, served_by });
+    if (exchange.firstByteMs !== undefined && exchange.failure !== undefined)
+      broken.inc({ origin, served_by });
   };
 }

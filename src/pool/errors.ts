@@ -17,5 +17,6 @@ export const poolError = defineErrors({
   machine_failed: 500,
   pool_full: 503,
   vm_conflict: 409,
+  vm_failed: 502,
   vm_not_found: 404,
 });

@@ -75,7 +75,7 @@ export const imageSchema = z.object({
 });
 export type Image = z.infer<typeof imageSchema>;
 
-/** Where a VM is in its life; `vm.ts` in this folder holds the legal moves. */
+/** Where a VM is in its life; `vm-state.ts` in this folder holds the legal moves. */
 export const vmPhaseSchema = z.enum(['fetching', 'starting', 'ready', 'waiting', 'failed', 'stopping']);
 export type VmPhase = z.infer<typeof vmPhaseSchema>;
 

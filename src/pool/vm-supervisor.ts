@@ -40,6 +40,7 @@ export interface SupervisorDeps {
 
 /** Failures that another attempt cannot mend. */
 const FINAL_CODES = [
+  'image_not_found',
   'image_digest_mismatch',
   'image_invalid',
   'image_outside_root',
@@ -122,8 +123,11 @@ export class VmSupervisor {
       } catch (error) {
         if (signal.aborted) return;
         const isFinal = hasCode(error, ...FINAL_CODES);
-        this.#deps.log.warn({ err: error, vm: this.#spec.name, isFinal }, 'vm failed');
-        this.#apply({ kind: 'failed', reason: messageOf(error), isFinal });
+        const reason = messageOf(error);
+        // What is expected to go wrong has a code and says what it is; anything else is a fault of ours, with its place.
+        const what = hasCode(error) ? { code: error.code, reason } : { err: error };
+        this.#deps.log.warn({ vm: this.#spec.name, isFinal, ...what }, 'vm failed');
+        this.#apply({ kind: 'failed', reason, isFinal });
       }
       if (this.state.phase !== 'waiting') continue;
       await clock.sleep(this.state.retryAtMs - clock.nowMs(), signal).catch(() => undefined);

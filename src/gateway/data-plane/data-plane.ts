@@ -47,6 +47,7 @@ export type ServedBy = 'origin' | 'vm' | 'gateway';
 
 /** One request, told when it is over. */
 export interface Exchange {
+  /** Empty for a request that named no site of this gateway. */
   readonly origin: string;
   readonly servedBy: ServedBy;
   readonly status: number;

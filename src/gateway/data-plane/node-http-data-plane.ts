@@ -115,12 +115,16 @@ export class NodeHttpDataPlane implements DataPlane {
     if (this.#closing) response.shouldKeepAlive = false;
     const target = parseTarget(request.url ?? '', request.headers.host);
     if (!target) {
-      refuse(response, 400, 'the request names no host, or not in a way that this gateway understands');
+      this.#refuseUnknown(
+        response,
+        400,
+        'the request names no host, or not in a way that this gateway understands',
+      );
       return;
     }
     const route = snapshot.routes.get(target.hostName);
     if (!route) {
-      refuse(response, 404, `no site named ${target.hostName} is served here`);
+      this.#refuseUnknown(response, 404, `no site named ${target.hostName} is served here`);
       return;
     }
     const gone = new AbortController();
@@ -270,6 +274,13 @@ export class NodeHttpDataPlane implements DataPlane {
     this.#report(visit, 'gateway', status, { failure: `${who} ${what}` });
   }
 
+  /** For a request that belongs to no origin. */
+  #refuseUnknown(response: ServerResponse, status: number, message: string): void {
+    refuse(response, status, message, this.#snapshot.showServedBy);
+    const nothing = { originBytes: 0, vmBytes: 0, wasReplayed: false };
+    this.#deps.observe({ origin: '', servedBy: 'gateway', status, ...nothing });
+  }
+
   #report(
     visit: Visit,
     servedBy: ServedBy,
@@ -294,7 +305,7 @@ function count(visit: Visit, vm: VmUpstream | undefined, bytes: number): void {
   else visit.originBytes += bytes;
 }
 
-function refuse(response: ServerResponse, status: number, message: string, showServedBy = false): void {
+function refuse(response: ServerResponse, status: number, message: string, showServedBy: boolean): void {
   if (response.destroyed || response.headersSent) return;
   response.writeHead(status, {
     'Content-Type': 'text/plain; charset=utf-8',

@@ -133,6 +133,7 @@ export async function createVmApi(
         vm = await pool.settled(name, enough);
         reply.header('Preference-Applied', `wait=${waitMs / 1000}`);
       }
+      if (vm.phase === 'failed') throw poolError('vm_failed', `the VM ${name} failed: ${vm.reason}`);
       return reply
         .code(vm.phase === 'ready' ? 201 : 202)
         .header('Location', `${VM_API_PATH}/${name}`)

@@ -96,8 +96,10 @@ function describe(issue: z.core.$ZodIssue): string {
   if (issue.code === 'unrecognized_keys') {
     return `${name}: unknown key`;
   }
-  if (issue.input === undefined) return `${name}: missing (${issue.message})`;
-  return `${name}: got ${JSON.stringify(issue.input)?.slice(0, 120)}: ${issue.message}`;
+  // Zod's "Invalid input: expected record, received undefined": what was received is said here, with its value.
+  const expected = issue.message.replace(/^Invalid input: /, '').replace(/, received .*$/, '');
+  if (issue.input === undefined) return `${name}: missing; ${expected}`;
+  return `${name}: got ${JSON.stringify(issue.input)?.slice(0, 120)}: ${expected}`;
 }
 
 /** Where the deepest part of the path that the text has begins: a key of a map, an item of a list. */

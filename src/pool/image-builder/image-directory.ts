@@ -74,6 +74,11 @@ async function writeFileWithDigest(
   return { file, sizeBytes, sha256: hash.digest('hex') };
 }
 
+/** @throws `output_not_an_image` when something else than an image is at the place of the output. */
+export async function requireReplaceable(outputDirectory: string): Promise<void> {
+  await readExisting(resolve(outputDirectory));
+}
+
 /** What is at the place of the output. Only an image and nothing but an image is ours to replace. */
 async function readExisting(directory: string): Promise<'nothing' | 'image'> {
   const names = await readdir(directory).catch((error: unknown) => {

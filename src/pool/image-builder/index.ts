@@ -9,7 +9,7 @@
  *     name: 'photos',
  *     contentDirectory: 'site/',
  *     outputDirectory: 'images/photos',
- *     cacheDirectory: 'orilla-data/packages',
+ *     cacheDirectory: 'orilla-data/cache',
  *     recipeDirectory: packagePath('guest', 'web'),
  *   },
  * );

@@ -8,7 +8,7 @@ import { type CpioEntry, cpioArchive } from './cpio.ts';
 import { DebianPackages, type RunCommand } from './debian-package.ts';
 import { buildError } from './errors.ts';
 import { type GuestKernel, readGuestKernel } from './guest-kernel.ts';
-import { writeImageDirectory } from './image-directory.ts';
+import { requireReplaceable, writeImageDirectory } from './image-directory.ts';
 import { PackageFiles } from './package-files.ts';
 import type { PackageRecord } from './package-record.ts';
 
@@ -53,6 +53,8 @@ export async function buildWebImage(
 ): Promise<ImageManifest> {
   const { signal, contentDirectory, recipeDirectory } = options;
   const run = deps.run ?? runCommand;
+  // Told before minutes of work, not after.
+  await requireReplaceable(options.outputDirectory);
   const architecture = options.architecture ?? (process.arch === 'arm64' ? 'aarch64' : 'x86_64');
   const debianArchitecture = DEBIAN_ARCHITECTURES[architecture];
   const packages = new DebianPackages(
