@@ -1,7 +1,7 @@
 import { resolve } from 'node:path';
 import { systemClock, systemRandom } from '../base/index.ts';
 import { dataFolder, examine, type Finding } from '../edge/index.ts';
-import { ProgressLine, print } from './output.ts';
+import { ProgressLine, print, printJson } from './output.ts';
 
 const MARKS = { good: '✓', notable: '!', bad: '✗' } as const;
 
@@ -19,6 +19,6 @@ export async function doctor(options: { data: string; portOffset: number; json?:
     print(`${MARKS[finding.state]} ${finding.subject.padEnd(14)} ${finding.finding}`);
     if (finding.advice !== undefined) print(`${' '.repeat(17)}→ ${finding.advice}`);
   }
-  if (options.json) print(JSON.stringify(findings, undefined, 2));
+  if (options.json) printJson(findings);
   if (findings.some(({ state }) => state === 'bad')) process.exitCode = 1;
 }

@@ -61,6 +61,9 @@ export async function importImage(source: string, options: { data: string; diges
       `--digest: got "${options.digest}", expected sha256: and 64 hexadecimal digits`,
     );
   }
+  if (/^https?:\/\//.test(source) && !URL.canParse(source)) {
+    throw cliError('wrong_usage', `got "${source}", expected a folder or the URL of one`);
+  }
   const store = await openStore(dataFolder(resolve(options.data)));
   const progress = new ProgressLine();
   const from = /^https?:\/\//.test(source)

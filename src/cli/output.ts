@@ -3,9 +3,17 @@ import { hasCode, messageOf } from '../base/index.ts';
 
 /** Prints what went wrong and sets the exit status: 2 for what the user wrote, 1 for everything else. */
 export function failWith(error: unknown): void {
-  process.stderr.write(`orilla: ${describe(error)}\n`);
-  process.exitCode = error instanceof CommanderError || hasCode(error, 'config_invalid') ? 2 : 1;
+  process.stderr.write(`orilla: ${plainText(describe(error))}\n`);
+  const isUsers = error instanceof CommanderError || hasCode(error, 'config_invalid', 'wrong_usage');
+  process.exitCode = isUsers ? 2 : 1;
 }
+
+/**
+ * What guests, images and servers say may move the cursor, rename the window or turn the writing of whoever reads it:
+ * no control character but tab and line feed is printed, nor one that changes the direction.
+ */
+export const plainText = (text: string): string =>
+  text.replace(/[^\t\n\u0020-\u007E\u00A0-\uFFFF]|[\u202A-\u202E\u2066-\u2069]/g, '');
 
 function describe(error: unknown): string {
   if (hasCode(error) || error instanceof CommanderError) return messageOf(error);
@@ -22,7 +30,7 @@ export function printTable<Row>(
   options: { readonly json?: boolean; readonly empty: string },
 ): void {
   if (options.json) {
-    print(JSON.stringify(rows, undefined, 2));
+    printJson(rows);
     return;
   }
   if (rows.length === 0) {
@@ -43,7 +51,13 @@ export function printTable<Row>(
 }
 
 export function print(line: string): void {
-  process.stdout.write(`${line}\n`);
+  process.stdout.write(`${plainText(line)}\n`);
+}
+
+export function printJson(value: unknown): void {
+  // JSON itself escapes control characters below U+0020 only; a terminal minds those above ASCII too.
+  const text = JSON.stringify(value, undefined, 2);
+  print(text.replace(/[\u007F-\u009F]/g, (control) => `\\u00${control.charCodeAt(0).toString(16)}`));
 }
 
 /**

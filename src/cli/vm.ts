@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { formatBytes, formatDuration, systemClock } from '../base/index.ts';
 import { vmSchema } from '../pool/schema.ts';
 import { ControlClient } from './control-client.ts';
-import { print, printTable } from './output.ts';
+import { plainText, print, printTable } from './output.ts';
 
 export async function listVms(options: { data: string; json?: boolean }): Promise<void> {
   const vms = await new ControlClient(options.data).get('/api/v1/vms', z.array(vmSchema));
@@ -33,6 +33,5 @@ export async function stopVm(name: string, options: { data: string }): Promise<v
 export async function printVmLogs(name: string, options: { data: string }): Promise<void> {
   const path = `/api/v1/vms/${encodeURIComponent(name)}/console`;
   const { text } = await new ControlClient(options.data).get(path, z.object({ text: z.string() }));
-  // What a guest writes may move the cursor or rename the window of whoever reads it: only plain text is printed.
-  process.stdout.write(text.replace(/[^\t\n\u0020-\u007E\u00A0-\uFFFF]/g, ''));
+  process.stdout.write(plainText(text));
 }

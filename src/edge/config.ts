@@ -61,6 +61,8 @@ const originSchema = z.strictObject({
       tokenFile: z.string().min(1),
       /** Servers beside the origin's own from which its images may be fetched: host or host:port. */
       imageHosts: z.array(z.string().min(1)).default([]),
+      /** How many VMs it may have here. */
+      maxVms: z.int().min(1).max(1000).default(8),
     })
     .optional(),
 });

@@ -141,6 +141,7 @@ function poolOptions({ gateway, pool }: EdgeConfig, data: DataFolder) {
       return origin ? [origin.upstream.authority, ...(origin.offload?.imageHosts ?? [])] : [];
     },
     maxVms: pool.maxVms,
+    maxVmsOf: (owner: string) => gateway.origins[owner]?.offload?.maxVms ?? 0,
     readyTimeoutMs: pool.readyTimeout,
   };
 }

@@ -18,6 +18,7 @@ const vm = (name: string, phase: Vm['phase'], owner = 'photos'): Vm => ({
   phase,
   imageRef: 'x',
   configuration: { cpus: 1, memoryBytes: 1, diskBytes: 0 },
+  ownerNote: '',
   createdAtMs: 0,
   sinceMs: 0,
   restarts: 0,

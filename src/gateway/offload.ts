@@ -6,6 +6,7 @@
 import type { Vm } from '../pool/schema.ts';
 import type { SigningKey } from '../trust/index.ts';
 import type { Route, RouteSnapshot, Upstream, VmUpstream } from './data-plane/data-plane.ts';
+import { type Scope, scopeSchema } from './schema.ts';
 import type { Tag } from './tag.ts';
 
 /** A site whose traffic passes here. */
@@ -41,4 +42,12 @@ export function routeSnapshot(
 export const vmHost = (vmName: string, edgeDomain: string): string => `${vmName}.${edgeDomain}`;
 
 const vmUpstream = (vm: Vm): VmUpstream[] =>
-  vm.phase === 'ready' && vm.address ? [{ name: vm.name, isTls: false, ...vm.address }] : [];
+  vm.phase === 'ready' && vm.address
+    ? [{ name: vm.name, isTls: false, ...vm.address, scope: scopeOf(vm) }]
+    : [];
+
+/** The scope is the gateway's note on its VM. */
+export const noteOf = (scope: Scope | undefined): string => (scope ? JSON.stringify(scope) : '');
+
+export const scopeOf = ({ ownerNote }: Pick<Vm, 'ownerNote'>): Scope | undefined =>
+  ownerNote === '' ? undefined : scopeSchema.parse(JSON.parse(ownerNote));

@@ -5,6 +5,23 @@
 import { z } from 'zod';
 import { configurationSchema, imageDigestSchema, labelSchema } from '../pool/schema.ts';
 
+/** Which requests a VM serves; those outside go to the origin as before. */
+export const scopeSchema = z.strictObject({
+  /** All methods when absent. */
+  methods: z
+    .array(z.string().regex(/^[A-Z]{1,16}$/, 'expected a method in upper case'))
+    .min(1)
+    .max(16)
+    .optional(),
+  /** Prefixes of paths; all paths when absent. */
+  paths: z
+    .array(z.string().max(256).startsWith('/', 'expected a path that begins with "/"'))
+    .min(1)
+    .max(64)
+    .optional(),
+});
+export type Scope = z.infer<typeof scopeSchema>;
+
 /** The body of `POST /version1/virtualmachine`. */
 export const loadRequestSchema = z.object({
   virtualmachine: z.object({
@@ -21,6 +38,8 @@ export const loadRequestSchema = z.object({
       .optional(),
     /** A configuration of the request's own, in place of a stored one [gateway G6]. */
     configuration: configurationSchema.optional(),
+    /** Which requests it serves; all when absent. Asked again with another scope, the VM goes on with that one. */
+    scope: scopeSchema.optional(),
   }),
 });
 export type LoadRequest = z.infer<typeof loadRequestSchema>;
@@ -38,6 +57,7 @@ export const loadedVmSchema = z.object({
   cpus: z.int(),
   memoryBytes: z.int(),
   diskBytes: z.int(),
+  scope: scopeSchema.optional(),
   reason: z.string().optional(),
 });
 export type LoadedVm = z.infer<typeof loadedVmSchema>;

@@ -16,6 +16,7 @@ export const poolError = defineErrors({
   image_truncated: 422,
   machine_failed: 500,
   pool_full: 503,
+  quota_exceeded: 403,
   vm_conflict: 409,
   vm_failed: 502,
   vm_not_found: 404,

@@ -13,7 +13,14 @@ import { type HttpProbe, probeHttp } from './readiness.ts';
 import type { Configuration, Vm } from './schema.ts';
 import type { VmState } from './vm-state.ts';
 import { type VmSpec, VmSupervisor } from './vm-supervisor.ts';
-import { deleteVmSpec, insertVmSpec, loadVmSpecs, type PoolTables, recordImageDigest } from './vm-table.ts';
+import {
+  deleteVmSpec,
+  insertVmSpec,
+  loadVmSpecs,
+  type PoolTables,
+  recordImageDigest,
+  recordOwnerNote,
+} from './vm-table.ts';
 
 export interface PoolDeps {
   readonly clock: Clock;
@@ -32,6 +39,8 @@ export interface PoolOptions {
   /** Servers from which an owner's images may be fetched. */
   readonly imageHosts: (owner: string) => readonly string[];
   readonly maxVms: number;
+  /** How many of them one owner may have. */
+  readonly maxVmsOf: (owner: string) => number;
   /** How long a guest may take from its start to its first answer. */
   readonly readyTimeoutMs: number;
 }
@@ -43,6 +52,7 @@ export interface VmRequest {
   readonly imageRef: string;
   readonly imageDigest?: string | undefined;
   readonly configuration: Configuration;
+  readonly ownerNote?: string;
 }
 
 /**
@@ -82,9 +92,10 @@ export class Pool implements Closable {
   }
 
   /**
-   * Asks for a VM. Asked again for the same, it answers with the one that is there; one that was given up is tried anew.
+   * Asks for a VM. Asked again for the same, it answers with the one that is there, with the owner's new note; one that was
+   * given up is tried anew.
    *
-   * @throws `vm_conflict` when the name is taken by another image, configuration or owner, `pool_full`,
+   * @throws `vm_conflict` when the name is taken by another image, configuration or owner, `pool_full`, `quota_exceeded`,
    *   `configuration_too_large`, and what is wrong with the reference.
    */
   async create(request: VmRequest): Promise<Vm> {
@@ -97,8 +108,12 @@ export class Pool implements Closable {
 
     const again = this.#vms.get(request.name);
     if (again) return this.#askAgain(again, request);
-    this.#checkFits(request.configuration);
-    const supervisor = this.#newSupervisor({ ...request, createdAtMs: this.#deps.clock.nowMs() });
+    this.#checkFits(request);
+    const supervisor = this.#newSupervisor({
+      ownerNote: '',
+      ...request,
+      createdAtMs: this.#deps.clock.nowMs(),
+    });
     // Taken before the write: of two requests at once the second sees the first.
     this.#vms.set(request.name, supervisor);
     try {
@@ -168,7 +183,7 @@ export class Pool implements Closable {
     return supervisor;
   }
 
-  #askAgain(supervisor: VmSupervisor, request: VmRequest): Vm {
+  async #askAgain(supervisor: VmSupervisor, request: VmRequest): Promise<Vm> {
     const { spec } = supervisor;
     if (supervisor.state.phase === 'stopping') {
       throw poolError('vm_conflict', `the VM ${request.name} is being stopped; ask again when it is gone`);
@@ -187,13 +202,22 @@ export class Pool implements Closable {
         `a VM named ${request.name} is there with another ${differs}; stop it first`,
       );
     }
+    const { ownerNote = spec.ownerNote } = request;
+    if (ownerNote !== spec.ownerNote) {
+      await recordOwnerNote(this.#deps.store.db, spec.name, ownerNote);
+      supervisor.ownerNote = ownerNote;
+      this.#announce();
+    }
     supervisor.start();
     return supervisor.describe();
   }
 
-  #checkFits(configuration: Configuration): void {
-    if (this.#vms.size >= this.#options.maxVms) {
-      throw poolError('pool_full', `this pool runs ${this.#options.maxVms} VMs at the most`);
+  #checkFits({ owner, configuration }: VmRequest): void {
+    const { maxVms, maxVmsOf } = this.#options;
+    if (this.#vms.size >= maxVms) throw poolError('pool_full', `this pool runs ${maxVms} VMs at the most`);
+    const own = this.list().filter((vm) => vm.owner === owner).length;
+    if (own >= maxVmsOf(owner)) {
+      throw poolError('quota_exceeded', `${owner} may have ${maxVmsOf(owner)} VMs here; it has ${own}`);
     }
     const cpus = availableParallelism();
     if (configuration.cpus > cpus) {

@@ -89,6 +89,8 @@ export const vmSchema = z.object({
   imageRef: z.string(),
   imageDigest: imageDigestSchema.optional(),
   configuration: configurationSchema,
+  /** What the owner keeps with its VM; the gateway: the scope. */
+  ownerNote: z.string(),
   /** Where the guest's HTTP server answers, once the VM is ready. */
   address: z.object({ host: z.string(), port: z.int() }).optional(),
   /** The process that runs it, once the VM is ready. */

@@ -23,6 +23,8 @@ export interface VmSpec {
   /** Known from the request, or recorded when the image was first fetched. */
   readonly imageDigest?: string | undefined;
   readonly configuration: Configuration;
+  /** What the owner keeps with its VM. The pool does not read it. */
+  readonly ownerNote: string;
   readonly createdAtMs: number;
 }
 
@@ -96,6 +98,10 @@ export class VmSupervisor {
       }),
       ...(this.#lastStart && { lastStart: this.#lastStart }),
     };
+  }
+
+  set ownerNote(note: string) {
+    this.#spec = { ...this.#spec, ownerNote: note };
   }
 
   /** Begins to work, or begins again after it gave up. Does nothing while it works. */

@@ -13,6 +13,7 @@ export interface PoolTables {
     image_digest: string | null;
     /** JSON of a configuration. */
     configuration: string;
+    owner_note: string;
     created_at_ms: number;
   };
 }
@@ -28,6 +29,7 @@ export const poolMigrations: readonly Migration[] = [
         .addColumn('image_ref', 'text', (column) => column.notNull())
         .addColumn('image_digest', 'text')
         .addColumn('configuration', 'text', (column) => column.notNull())
+        .addColumn('owner_note', 'text', (column) => column.notNull())
         .addColumn('created_at_ms', 'bigint', (column) => column.notNull())
         .execute();
     },
@@ -43,6 +45,7 @@ const rowSchema = z.object({
     .string()
     .transform((text) => JSON.parse(text) as unknown)
     .pipe(configurationSchema),
+  owner_note: z.string(),
   // PostgreSQL's driver gives a bigint as text.
   created_at_ms: z.coerce.number(),
 });
@@ -57,6 +60,7 @@ export async function loadVmSpecs(db: Kysely<PoolTables>): Promise<VmSpec[]> {
       configuration,
       imageRef: rest.image_ref,
       imageDigest: rest.image_digest ?? undefined,
+      ownerNote: rest.owner_note,
       createdAtMs: rest.created_at_ms,
     };
   });
@@ -71,6 +75,7 @@ export async function insertVmSpec(db: Kysely<PoolTables>, spec: VmSpec): Promis
       image_ref: spec.imageRef,
       image_digest: spec.imageDigest ?? null,
       configuration: JSON.stringify(spec.configuration),
+      owner_note: spec.ownerNote,
       created_at_ms: spec.createdAtMs,
     })
     .execute();
@@ -79,6 +84,10 @@ export async function insertVmSpec(db: Kysely<PoolTables>, spec: VmSpec): Promis
 /** Pins the VM to the image that was found behind its reference, so that a later start runs the same one. */
 export async function recordImageDigest(db: Kysely<PoolTables>, name: string, digest: string): Promise<void> {
   await db.updateTable('pool_vm').set({ image_digest: digest }).where('name', '=', name).execute();
+}
+
+export async function recordOwnerNote(db: Kysely<PoolTables>, name: string, note: string): Promise<void> {
+  await db.updateTable('pool_vm').set({ owner_note: note }).where('name', '=', name).execute();
 }
 
 export async function deleteVmSpec(db: Kysely<PoolTables>, name: string): Promise<void> {

@@ -26,6 +26,7 @@ const vm = {
   imageRef: 'http://192.0.2.7/images/photos',
   imageDigest: `sha256:${'4b'.repeat(32)}`,
   configuration: { cpus: 1, memoryBytes: 2 ** 27, diskBytes: 0 },
+  ownerNote: '',
   createdAtMs: 0,
   sinceMs: 0,
   restarts: 2,

@@ -23,6 +23,7 @@ export async function startTestPool(folder: string, options: Partial<PoolOptions
       imageDirectoryRoot: join(folder, 'provided'),
       imageHosts: () => [],
       maxVms: 4,
+      maxVmsOf: (owner) => (owner === 'photos' ? 3 : 4),
       readyTimeoutMs: 20_000,
       ...options,
     },

@@ -5,6 +5,7 @@
  */
 import type { Closable } from '../../base/index.ts';
 import type { SigningKey } from '../../trust/index.ts';
+import type { Scope } from '../schema.ts';
 import type { Tag } from '../tag.ts';
 
 /** A server to which requests are forwarded. */
@@ -17,6 +18,8 @@ export interface Upstream {
 /** An origin's server in a VM at this edge. */
 export interface VmUpstream extends Upstream {
   readonly name: string;
+  /** Which requests it serves; all when absent. */
+  readonly scope?: Scope | undefined;
 }
 
 /** What is served under one host name. */

@@ -154,7 +154,8 @@ export class NodeHttpDataPlane implements DataPlane {
   /** Asks a VM or the origin, and the other one while the request may be sent again. */
   async #forward(visit: Visit): Promise<void> {
     this.#turn = (this.#turn + 1) >>> 0;
-    let vm = chooseVm(visit.route, this.#turn);
+    const { method = '' } = visit.request;
+    let vm = chooseVm(visit.route, method, visit.target.path, this.#turn);
     let failure: NoAnswer['reason'] = 'refused';
     for (let attempt = 1; attempt <= ATTEMPT_LIMIT; attempt += 1) {
       const outcome = await this.#ask(visit, vm);
@@ -164,7 +165,7 @@ export class NodeHttpDataPlane implements DataPlane {
       }
       if (visit.signal.aborted) break;
       failure = outcome.reason;
-      if (!mayReplay(visit.request.method ?? '', outcome.wasSent, visit.body.isWhole)) break;
+      if (!mayReplay(method, outcome.wasSent, visit.body.isWhole)) break;
       if (outcome.wasStale) continue;
       if (!vm) break;
       vm = undefined;

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import type { VmUpstream } from './data-plane.ts';
 import { chooseVm, mayReplay, parseTarget } from './target.ts';
 
 describe('a request target', () => {
@@ -43,10 +44,18 @@ describe('who serves', () => {
   const vm = (name: string) => ({ name, host: '127.0.0.1', port: 1, isTls: false });
   const route = { origin: 'photos', upstream: vm('origin') };
 
-  it('is the origin while no VM is ready, and then the VMs in turn [gateway G10] [gateway G17]', () => {
-    expect(chooseVm({ ...route, vms: [] }, 7)).toBeUndefined();
+  it('is the origin while no VM is ready or the request is outside its scope, and then the VMs in turn [gateway G10] [gateway G17]', () => {
+    const choose = (vms: VmUpstream[], turn: number, method = 'GET', path = '/') =>
+      chooseVm({ ...route, vms }, method, path, turn)?.name;
+    expect(choose([], 7)).toBeUndefined();
     const vms = [vm('a'), vm('b')];
-    expect([1, 2, 3, 4].map((turn) => chooseVm({ ...route, vms }, turn)?.name)).toEqual(['b', 'a', 'b', 'a']);
+    expect([1, 2, 3, 4].map((turn) => choose(vms, turn))).toEqual(['b', 'a', 'b', 'a']);
+
+    const pictures = { ...vm('a'), scope: { methods: ['GET', 'HEAD'], paths: ['/photos/', '/api/'] } };
+    expect(choose([pictures], 1, 'GET', '/photos/1.jpg')).toBe('a');
+    expect(choose([pictures], 1, 'POST', '/photos/1.jpg')).toBeUndefined();
+    expect(choose([pictures], 1, 'GET', '/login')).toBeUndefined();
+    expect(choose([pictures, vm('b')], 0, 'POST', '/login')).toBe('b');
   });
 });
 

@@ -1,3 +1,4 @@
+import type { Scope } from '../schema.ts';
 import type { Route, VmUpstream } from './data-plane.ts';
 
 /** What a request line and its Host name. */
@@ -36,13 +37,17 @@ export const withoutDefaultPort = (host: string, isTls: boolean): string =>
   host.toLowerCase().replace(isTls ? /:443$/ : /:80$/, '');
 
 /**
- * Who is to serve a request: a ready VM, else the origin.
+ * Who is to serve a request: a ready VM in whose scope it is, else the origin.
  *
  * @param turn counts requests, so that several VMs of one origin take them in turn.
  */
-export function chooseVm(route: Route, turn: number): VmUpstream | undefined {
-  return route.vms[turn % Math.max(1, route.vms.length)];
+export function chooseVm(route: Route, method: string, path: string, turn: number): VmUpstream | undefined {
+  const vms = route.vms.filter(({ scope }) => !scope || isInScope(scope, method, path));
+  return vms[turn % Math.max(1, vms.length)];
 }
+
+const isInScope = ({ methods, paths }: Scope, method: string, path: string): boolean =>
+  (methods?.includes(method) ?? true) && (paths?.some((prefix) => path.startsWith(prefix)) ?? true);
 
 /** Methods that may be sent twice with the effect of once (RFC 9110 §9.2.2). */
 const IDEMPOTENT = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE']);

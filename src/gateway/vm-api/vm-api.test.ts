@@ -112,7 +112,9 @@ describe('the VM-loading API', () => {
     const xml = { accept: 'application/xml' };
     expect((await call('GET', '', undefined, xml)).body).toContain('<virtualmachines></virtualmachines>');
     expect((await call('GET', '/nobody', undefined, xml)).body).toContain('<error><code>vm_not_found</code>');
-    expect((await call('POST', '', '{', xml)).body).toContain('<error><code>invalid_json</code>');
+    const refused = await call('POST', '', '{', xml);
+    expect(refused.body).toContain('<error><code>invalid_json</code>');
+    expect(refused.headers['content-type']).toBe('application/xml; charset=utf-8');
   });
 
   it('gives a VM the stored configuration, or the one in the request [gateway G6]', async () => {
@@ -131,6 +133,29 @@ describe('the VM-loading API', () => {
     });
     expect(unknown.statusCode).toBe(422);
     expect(unknown.json().error.message).toContain('no configuration huge is stored here; there are small');
+  });
+
+  it('keeps to the scope that the origin names, and changes it without a new start', async () => {
+    const scope = { methods: ['GET', 'HEAD'], paths: ['/photos/'] };
+    const scoped = { virtualmachine: { ...load.virtualmachine, scope } };
+    expect((await call('POST', '', scoped, { prefer: 'wait=20' })).json()).toMatchObject({
+      virtualmachine: { scope },
+    });
+    const all = await call('POST', '', load);
+    expect(all.statusCode).toBe(201);
+    expect(all.json().virtualmachine.scope).toBeUndefined();
+    expect(running.hypervisor.starts).toBe(1);
+  });
+
+  it('starts no more VMs for an origin than its quota', async () => {
+    const ask = (name: string) => call('POST', '', { virtualmachine: { ...load.virtualmachine, name } });
+    for (const name of ['a', 'b', 'c']) expect((await ask(name)).statusCode).toBe(202);
+    const refused = await ask('d');
+    expect(refused.statusCode).toBe(403);
+    expect(refused.json().error).toMatchObject({
+      code: 'quota_exceeded',
+      message: 'photos may have 3 VMs here; it has 3',
+    });
   });
 
   it('ends a VM, so that the origin serves again', async () => {
@@ -161,6 +186,11 @@ describe('the VM-loading API', () => {
   it.for([
     ['{', 'invalid_json', 'not JSON'],
     ['[]', 'invalid_request', 'expected object'],
+    [
+      { virtualmachine: { ...load.virtualmachine, scope: { paths: ['x'] } } },
+      'invalid_request',
+      'begins with',
+    ],
     [{ virtualmachine: { name: 'photos' } }, 'invalid_request', 'imageRef'],
     [{ virtualmachine: { name: 'Not A Label', imageRef: 'x' } }, 'invalid_request', 'expected a DNS label'],
     [{ virtualmachine: { name: 'photos', imageRef: 'x'.repeat(3000) } }, 'invalid_request', 'imageRef'],

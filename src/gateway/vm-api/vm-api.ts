@@ -19,6 +19,7 @@ import { type Pool, poolError } from '../../pool/index.ts';
 import { type Configuration, labelSchema, type Vm } from '../../pool/schema.ts';
 import { bearerToken, TokenVerifier } from '../../trust/index.ts';
 import { gatewayError } from '../errors.ts';
+import { noteOf, scopeOf } from '../offload.ts';
 import { type LoadedVm, type LoadRequest, loadedVmSchema, loadRequestSchema } from '../schema.ts';
 import { VM_API_PATH } from '../tag.ts';
 import { parseForgivingJson } from './forgiving-json.ts';
@@ -92,7 +93,13 @@ export async function createVmApi(
   );
 
   app.addHook('onRequest', async ({ url, headers }, reply) => {
-    if (preferredForm(headers.accept) === 'xml') reply.type(XML_TYPE).serializer(toXml);
+    if (preferredForm(headers.accept) === 'xml') {
+      // The type is set with the text: Fastify takes away one that was set before an error.
+      reply.serializer((answer: object) => {
+        reply.type(XML_TYPE);
+        return toXml(answer);
+      });
+    }
     // Whoever asks is known before the body is read.
     if (!PUBLIC_PATHS.has(url)) originOf(headers.authorization);
   });
@@ -123,8 +130,9 @@ export async function createVmApi(
       const { headers, body } = request;
       const owner = originOf(headers.authorization);
       const configuration = configurationOf(body.virtualmachine, options);
-      const { name, imageRef, imageDigest } = body.virtualmachine;
-      let vm = await pool.create({ name, owner, imageRef, imageDigest, configuration });
+      const { name, imageRef, imageDigest, scope } = body.virtualmachine;
+      const ownerNote = noteOf(scope);
+      let vm = await pool.create({ name, owner, imageRef, imageDigest, configuration, ownerNote });
       const waitMs = preferredWaitMs(headers['prefer']?.toString());
       if (waitMs > 0) {
         const gone = new AbortController();
@@ -194,6 +202,7 @@ function describeVm(vm: Vm, options: VmApiOptions): LoadedVm {
     imageRef: vm.imageRef,
     imageDigest: vm.imageDigest,
     ...vm.configuration,
+    scope: scopeOf(vm),
     reason: vm.reason,
   };
 }
