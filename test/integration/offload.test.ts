@@ -88,7 +88,7 @@ needs('qemu-system-x86_64')('a gateway with two origins', () => {
     expect(after.vm).toBeGreaterThan(before.vm);
   });
 
-  test('the guest has an operating system of its own and what the request configured [gateway G6][gateway G7]', async () => {
+  test('the guest has an operating system of its own, from the image [gateway G7]', async () => {
     const { body } = await orilla.visit(PHOTOS, '/cgi-bin/where');
     const { name, kernel } = JSON.parse(body) as { name: string; kernel: string };
     expect(name).toBe('photos');
@@ -111,7 +111,7 @@ needs('qemu-system-x86_64')('a gateway with two origins', () => {
     wiki.serve = (_request, response) => void response.end('from wiki\n');
   });
 
-  test('starts a VM for another origin from a directory that was stored on the gateway [gateway G5][gateway G17]', async () => {
+  test('starts a VM for another origin from a directory that was stored on the gateway, with a configuration that was stored there [gateway G5][gateway G6][gateway G17]', async () => {
     await mkdir(join(orilla.data, 'provided-images'), { recursive: true });
     await variantOf(image, join(orilla.data, 'provided-images', 'wiki'), (manifest) => ({
       ...manifest,
@@ -126,7 +126,11 @@ needs('qemu-system-x86_64')('a gateway with two origins', () => {
 
     expect(await orilla.visit(WIKI)).toMatchObject({ servedBy: 'vm/wiki-1' });
     expect(await orilla.visit(PHOTOS)).toMatchObject({ servedBy: 'vm/photos' });
-    expect(JSON.parse((await orilla.visit(WIKI, '/cgi-bin/machine')).body)).toMatchObject({ name: 'wiki-1' });
+    const inside = JSON.parse((await orilla.visit(WIKI, '/cgi-bin/machine')).body) as { memoryBytes: number };
+    expect(inside).toMatchObject({ name: 'wiki-1', cpus: 1 });
+    // More than `small` has, and of `wide` what the kernel leaves.
+    expect(inside.memoryBytes).toBeGreaterThan(192 * 2 ** 20);
+    expect(inside.memoryBytes).toBeLessThanOrEqual(256 * 2 ** 20);
     // Neither sees the other's.
     expect((await photosApi.ask('/wiki-1')).status).toBe(404);
     expect(await photosApi.remove('wiki-1')).toBe(404);

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { type Ended, OrillaCommand, STACK_TRACE } from '../support/orilla-command.ts';
 import { configuration, RunningOrilla } from '../support/running-orilla.ts';
+import { smallDisk } from '../support/small-disk.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
 
 // What `orilla up` says when it cannot run. No guest is started.
@@ -118,6 +119,12 @@ describe('a data folder that cannot be used', () => {
 
   test('because its path is too long for a Unix socket: that is said, at once', async () => {
     expectFailure(await up(join(folder, 'x'.repeat(100))), /too long for a Unix socket.*at most \d+ octets/);
+  });
+
+  test('because its disk is full: the file that did not fit is named', async (context) => {
+    const data = smallDisk(context, 'size=4k');
+    await writeFile(join(data, 'filler'), Buffer.alloc(4096));
+    expectFailure(await up(data), /orilla\.db.*full|no space/i);
   });
 
   test('because its database is none: the file is named', async () => {

@@ -51,7 +51,7 @@ export function configuration({ origins, pool }: Pick<OrillaOptions, 'origins' |
 
 /** The processes that run VMs of a data folder. */
 export const machinesIn = (folder: string) =>
-  processesIn(folder, ([program = '']) => program.startsWith('qemu-system-'));
+  processesIn(folder, ([program = '']) => /(?:^|\/)qemu-system-/.test(program));
 
 /** `orilla up` in a process of its own, as a user would run it. */
 export class RunningOrilla implements AsyncDisposable {

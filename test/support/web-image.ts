@@ -25,12 +25,12 @@ printf '{"name":"%s","cpus":%s,"memoryBytes":%s,"diskBytes":%s}\\n' "$name" \\
   "$(grep -c '^processor' /proc/cpuinfo)" $((kib * 1024)) $((sectors * 512))
 `,
   },
-  // /cgi-bin/reach?10.0.2.2:8080 tells whether an HTTP server there answers.
+  // /cgi-bin/reach?10.0.2.2:8080 tells whether a server there takes a connection.
   'cgi-bin/reach': {
     mode: 0o755,
     text: `#!/bin/sh
 printf 'Content-Type: text/plain\\r\\n\\r\\n'
-if wget -q -T 3 -O /dev/null "http://$QUERY_STRING/"; then echo reached; else echo 'not reached'; fi
+if nc -w 3 "\${QUERY_STRING%:*}" "\${QUERY_STRING#*:}" </dev/null; then echo reached; else echo 'not reached'; fi
 `,
   },
   'cgi-bin/broken': {
