@@ -23,6 +23,8 @@ export interface DemoOptions {
 /** A demo that runs. */
 export interface RunningDemo {
   readonly ports: DemoPorts;
+  /** Runs the command `orilla` on the demo's data folder. */
+  readonly orilla: (...args: string[]) => Promise<unknown>;
   /** Where everything that the programs of the demo say is written. */
   readonly logFolder: string;
   /** Resolves with a sentence when one of its programs ends by itself. */
@@ -63,29 +65,15 @@ export async function startDemo(clock: Clock, options: DemoOptions): Promise<Run
   const parts = new CloseStack(clock);
   try {
     say("building the photo site's VM image from Debian packages");
-    const orilla = [entryPath('cli/main')];
-    await runCommand(
-      process.execPath,
-      [
-        ...orilla,
-        'image',
-        'build',
-        'web',
-        '--name',
-        SITE,
-        '--content',
-        join(site, 'site'),
-        '--out',
-        image,
-        '--data',
-        options.dataFolder,
-      ],
-      { timeoutMs: 300_000 },
-    );
+    const orilla = (...args: string[]) =>
+      runCommand(process.execPath, [entryPath('cli/main'), ...args, '--data', options.dataFolder], {
+        timeoutMs: 300_000,
+      });
+    await orilla('image', 'build', 'web', '--name', SITE, '--content', join(site, 'site'), '--out', image);
     say('starting the gateway');
     const edge = await Program.start(clock, 'orilla up', join(folder, 'orilla.log'), [
-      ...orilla,
-      ...['up', '--config', configFile, '--data', options.dataFolder, '--port-offset', String(portOffset)],
+      ...[entryPath('cli/main'), 'up', '--config', configFile],
+      ...['--data', options.dataFolder, '--port-offset', String(portOffset)],
     ]);
     parts.add('gateway', edge);
     await edge.until(() => askStatus(ports.control).then(({ ready }) => ready));
@@ -99,6 +87,7 @@ export async function startDemo(clock: Clock, options: DemoOptions): Promise<Run
     await origin.until(() => fetch(`http://127.0.0.1:${ports.origin}/stats`).then(({ ok }) => ok));
     return {
       ports,
+      orilla,
       logFolder: folder,
       failed: Promise.race([edge.ended, origin.ended]),
       close: () => parts.close(),
