@@ -1,0 +1,185 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { pathToFileURL } from 'node:url';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { systemClock } from '../../src/base/index.ts';
+import { endProcess } from '../../src/platform/process/index.ts';
+import { silentLog } from '../../src/platform/telemetry/index.ts';
+import { type Machine, QemuHypervisor, type StoredImage } from '../../src/pool/index.ts';
+import { probeHttp, untilReady } from '../../src/pool/readiness.ts';
+import type { Configuration } from '../../src/pool/schema.ts';
+import { ask } from '../support/ask.ts';
+import { hypervisorSuite } from '../support/hypervisor-suite.ts';
+import { machinesIn, PATIENCE_MS } from '../support/running-orilla.ts';
+import { smallDisk } from '../support/small-disk.ts';
+import { needs } from '../support/tools.ts';
+import { storedImage, webImage } from '../support/web-image.ts';
+
+const SMALL: Configuration = { cpus: 1, memoryBytes: 192 * 2 ** 20, diskBytes: 0 };
+
+needs('qemu-system-x86_64')('QEMU', () => {
+  let folder: string;
+  let image: StoredImage;
+
+  beforeAll(async () => {
+    folder = mkdtempSync(join(tmpdir(), 'o-'));
+    image = await storedImage(await webImage(), join(folder, 'images'));
+  });
+  afterAll(async () => {
+    await Promise.all(machinesIn(folder).map((machine) => endProcess(systemClock, machine, 0)));
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  const hypervisorIn = (run: string) =>
+    new QemuHypervisor({ clock: systemClock, log: silentLog, chooseAccelerator: async () => 'tcg' }, run);
+  const hypervisor = () => hypervisorIn(join(folder, 'run'));
+  const specOf = (id: string, configuration = SMALL) => ({ id, name: id, image, configuration });
+  const signal = () => AbortSignal.timeout(PATIENCE_MS);
+  const answering = ({ address }: Machine) => untilReady(systemClock, probeHttp, address, '/', signal());
+
+  describe('as a hypervisor', () => {
+    hypervisorSuite(hypervisor, specOf);
+
+    test('leaves no process and no run directory behind', () => {
+      expect(machinesIn(folder)).toEqual([]);
+      expect(readdirSync(join(folder, 'run'))).toEqual([]);
+    });
+  });
+
+  describe('a guest', () => {
+    let machine: Machine;
+    const configuration = { cpus: 2, memoryBytes: 256 * 2 ** 20, diskBytes: 48 * 2 ** 20 };
+
+    beforeAll(async () => {
+      machine = await hypervisor().start(specOf('inside', configuration), signal());
+      await answering(machine);
+    });
+    afterAll(() => machine?.stop());
+
+    const inside = async (path: string) =>
+      (await ask(machine.address.port, 'inside', `/cgi-bin/${path}`)).body;
+
+    test('has the CPUs, the memory and the disk of its configuration [gateway G6]', async () => {
+      const { name, cpus, memoryBytes, diskBytes } = JSON.parse(await inside('machine')) as Configuration & {
+        name: string;
+      };
+      expect({ name, cpus, diskBytes }).toEqual({ name: 'inside', cpus: 2, diskBytes: 48 * 2 ** 20 });
+      // The kernel keeps some of it for itself before it counts.
+      expect(memoryBytes).toBeLessThanOrEqual(configuration.memoryBytes);
+      expect(memoryBytes).toBeGreaterThan(configuration.memoryBytes * 0.8);
+    });
+
+    test('cannot reach the host that it runs on, nor a server there', async () => {
+      let visitors = 0;
+      const server = createServer((visitor) => {
+        visitors += 1;
+        visitor.end('reached');
+      }).listen(0, '0.0.0.0');
+      await once(server, 'listening');
+      onTestFinished(() => void server.close());
+      const { port } = server.address() as AddressInfo;
+      // That the guest's program can tell: its own server it does reach.
+      expect(await inside('reach?127.0.0.1:80')).toBe('reached\n');
+      expect(await inside(`reach?10.0.2.2:${port}`)).toBe('not reached\n');
+      expect(visitors).toBe(0);
+    });
+  });
+
+  describe('strays of a process that was killed', () => {
+    test('are ended by the next one, with their run directories; those of another folder are left alone', async () => {
+      const [ours, others] = [join(folder, 'killed'), join(folder, 'killed-2')];
+      const parents = [await startInChild(ours), await startInChild(others)];
+      for (const { child } of parents) {
+        child.kill('SIGKILL');
+        await once(child, 'close');
+      }
+      const [stray, neighbour] = parents.map(({ pid }) => pid);
+      expect(machinesIn(ours).map(({ pid }) => pid)).toEqual([stray]);
+      expect(existsSync(join(ours, 'stray', 'qmp'))).toBe(true);
+
+      expect(await hypervisorIn(ours).endStrays()).toBe(1);
+      expect(machinesIn(ours)).toEqual([]);
+      expect(existsSync(join(ours, 'stray'))).toBe(false);
+      expect(machinesIn(others).map(({ pid }) => pid)).toEqual([neighbour]);
+      expect(existsSync(join(others, 'stray', 'qmp'))).toBe(true);
+
+      expect(await hypervisorIn(others).endStrays()).toBe(1);
+      expect(await hypervisorIn(others).endStrays()).toBe(0);
+    });
+
+    /** A process that starts a machine as the product does, and then does nothing. */
+    async function startInChild(run: string): Promise<{ child: ChildProcess; pid: number }> {
+      const source = (path: string) => pathToFileURL(join(import.meta.dirname, '..', '..', 'src', path)).href;
+      const program = `
+        const { QemuHypervisor } = await import('${source('pool/index.ts')}');
+        const { systemClock } = await import('${source('base/index.ts')}');
+        const { silentLog } = await import('${source('platform/telemetry/index.ts')}');
+        const chooseAccelerator = async () => 'tcg';
+        const hypervisor = new QemuHypervisor({ clock: systemClock, log: silentLog, chooseAccelerator }, process.argv[1]);
+        const machine = await hypervisor.start(JSON.parse(process.argv[2]), new AbortController().signal);
+        console.log(machine.pid);
+        setInterval(() => {}, 60_000);`;
+      const args = ['--input-type=module', '-e', program, run, JSON.stringify(specOf('stray'))];
+      const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+      onTestFinished(() => void child.kill('SIGKILL'));
+      const [line] = (await once(createInterface({ input: child.stdout }), 'line')) as [string];
+      return { child, pid: Number(line) };
+    }
+  });
+
+  describe('a start that cannot succeed', () => {
+    test('for want of QEMU says what to install', async () => {
+      vi.stubEnv('PATH', join(folder, 'images'));
+      onTestFinished(() => void vi.unstubAllEnvs());
+      await expect(hypervisor().start(specOf('none'), signal())).rejects.toMatchObject({
+        code: 'hypervisor_missing',
+        message: expect.stringContaining('apt-get install qemu-system-x86'),
+      });
+      expect(readdirSync(join(folder, 'run'))).toEqual([]);
+    });
+
+    test('because its folder has too long a path says so', async () => {
+      const long = join(folder, 'x'.repeat(100));
+      await expect(hypervisorIn(long).start(specOf('long'), signal())).rejects.toMatchObject({
+        code: 'machine_failed',
+        message: expect.stringMatching(/too long for a Unix socket.*shorter/),
+      });
+      expect(existsSync(long)).toBe(false);
+    });
+
+    // Of the files that the disk takes one is its root; the next are for the run folder, the run directory, and on.
+    test.for([2, 3, 4])('because only %i files fit on the disk says so', async (count, context) => {
+      const run = join(smallDisk(context, `size=1m,nr_inodes=${count}`), 'run');
+      const starting = hypervisorIn(run).start(specOf('full', { ...SMALL, diskBytes: 2 ** 20 }), signal());
+      await expect(starting).rejects.toMatchObject({
+        code: 'disk_full',
+        message: expect.stringContaining(run),
+      });
+      expect(existsSync(join(run, 'full'))).toBe(false);
+    });
+
+    test('because no room is left for what QEMU itself writes says so', async (context) => {
+      const run = join(smallDisk(context, 'size=1m,nr_inodes=5'), 'run');
+      const starting = hypervisorIn(run).start(specOf('full', { ...SMALL, diskBytes: 2 ** 20 }), signal());
+      await expect(starting).rejects.toThrow('No space left on device');
+      expect(machinesIn(run)).toEqual([]);
+      expect(existsSync(join(run, 'full'))).toBe(false);
+    });
+
+    test('because QEMU refuses gives its last words', async () => {
+      const broken = { ...image, kernelPath: join(folder, 'no-such-kernel') };
+      await expect(
+        hypervisor().start({ ...specOf('broken'), image: broken }, signal()),
+      ).rejects.toMatchObject({
+        code: 'machine_failed',
+        message: expect.stringMatching(/^QEMU: .*no-such-kernel/),
+      });
+      expect(readdirSync(join(folder, 'run'))).toEqual([]);
+    });
+  });
+});
