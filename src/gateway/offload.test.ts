@@ -26,7 +26,7 @@ const vm = (name: string, phase: Vm['phase'], owner = 'photos'): Vm => ({
 });
 
 describe('the routes', () => {
-  it('lead to the origin until a VM of its own is ready, and to the VM from then on [gateway G10]', () => {
+  it('lead to the origin until a VM of its own is ready, and to the VM from then on [gateway G10] [gateway G16]', () => {
     for (const phase of ['fetching', 'starting', 'waiting', 'failed', 'stopping'] as const) {
       const { routes } = routeSnapshot(sites, [vm('a', phase)], constants);
       expect(routes.get('photos.example')?.vms, phase).toEqual([]);
