@@ -1,0 +1,85 @@
+/**
+ * What processors did and for whom, as the kernel counts it (proc(5)): `/proc/PID/stat` and `/proc/stat`.
+ * @module
+ */
+import { readdirSync, readFileSync } from 'node:fs';
+
+/** USER_HZ: 100 on every architecture on which Node runs. */
+const TICK_US = 10_000;
+
+export interface ProcessStat {
+  readonly parent: number;
+  /** Of all its threads, those that ended too, and of its children that ended. */
+  readonly cpuUs: number;
+}
+
+export function parseProcessStat(text: string): ProcessStat {
+  // The command's name (field 2) may hold spaces and brackets; what follows the last bracket is regular.
+  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
+  const field = (number: number) => Number(fields[number - 3]);
+  // utime, stime, cutime, cstime
+  const ticks = field(14) + field(15) + field(16) + field(17);
+  return { parent: field(4), cpuUs: ticks * TICK_US };
+}
+
+/** The processor time of a process with all its descendants so far. */
+export function cpuTimeOfTree(root: number): number {
+  return sumOfTree(root, readProcesses());
+}
+
+export function sumOfTree(root: number, processes: ReadonlyMap<number, ProcessStat>): number {
+  const isBelow = (pid: number): boolean => {
+    for (let at = pid; at > 1; at = processes.get(at)?.parent ?? 0) if (at === root) return true;
+    return false;
+  };
+  return [...processes].reduce((sum, [pid, { cpuUs }]) => (isBelow(pid) ? sum + cpuUs : sum), 0);
+}
+
+function readProcesses(): Map<number, ProcessStat> {
+  const processes = new Map<number, ProcessStat>();
+  for (const entry of readdirSync('/proc')) {
+    if (!/^\d+$/.test(entry)) continue;
+    try {
+      processes.set(Number(entry), parseProcessStat(readFileSync(`/proc/${entry}/stat`, 'latin1')));
+    } catch {
+      // It ended between the two looks.
+    }
+  }
+  return processes;
+}
+
+export interface CoreTime {
+  readonly busyUs: number;
+  /** Taken by the hypervisor for somebody else while there was work. */
+  readonly stolenUs: number;
+}
+
+export function parseCoreTime(text: string, core: number): CoreTime {
+  const line = text.split('\n').find((candidate) => candidate.startsWith(`cpu${core} `));
+  const [user = 0, nice = 0, system = 0, , , irq = 0, softirq = 0, steal = 0] = (line ?? '')
+    .split(/\s+/)
+    .slice(1)
+    .map(Number);
+  return { busyUs: (user + nice + system + irq + softirq) * TICK_US, stolenUs: steal * TICK_US };
+}
+
+export const readCoreTime = (core: number): CoreTime =>
+  parseCoreTime(readFileSync('/proc/stat', 'utf8'), core);
+
+/** `0-2,5` as numbers: the notation of `Cpus_allowed_list`. */
+export function parseCoreList(text: string): number[] {
+  return text
+    .trim()
+    .split(',')
+    .filter((part) => part !== '')
+    .flatMap((part) => {
+      const [first = Number.NaN, last = first] = part.split('-').map(Number);
+      return Array.from({ length: last - first + 1 }, (_, index) => first + index);
+    });
+}
+
+/** The processors on which this process may run. */
+export function allowedCores(): number[] {
+  const line = /^Cpus_allowed_list:\s*(\S+)$/m.exec(readFileSync('/proc/self/status', 'utf8'));
+  return parseCoreList(line?.[1] ?? '');
+}

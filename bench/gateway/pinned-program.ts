@@ -1,0 +1,111 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { closeSync, openSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import type { Clock, Closable } from '../../src/base/index.ts';
+import { cpuTimeOfTree } from './cpu-time.ts';
+import { findProgram } from './peers.ts';
+
+const START_TIMEOUT_MS = 30_000;
+const POLL_MS = 50;
+/** The gateway drains for up to 10 s. */
+const END_TIMEOUT_MS = 13_000;
+
+/** The command that runs another on one core, and has the kernel end it when this process is killed outright. */
+export function pinned(core: number, command: readonly string[]): [program: string, ...args: string[]] {
+  const guard = findProgram('setpriv') === undefined ? [] : ['--pdeathsig', 'TERM', 'taskset'];
+  return [guard.length > 0 ? 'setpriv' : 'taskset', ...guard, '-c', String(core), ...command];
+}
+
+export interface PinnedOptions {
+  readonly name: string;
+  readonly core: number;
+  readonly command: readonly string[];
+  readonly cwd: string;
+  readonly logFile: string;
+}
+
+/** A server in a process of its own that stays on one core, with all its threads and children. */
+export class PinnedProgram implements Closable {
+  readonly #clock: Clock;
+  readonly #name: string;
+  readonly #logFile: string;
+  readonly #child: ChildProcess;
+  /** Resolves with a sentence when it has ended. */
+  readonly ended: Promise<string>;
+  #hasEnded = false;
+
+  private constructor(clock: Clock, { name, logFile }: PinnedOptions, child: ChildProcess) {
+    this.#clock = clock;
+    this.#name = name;
+    this.#logFile = logFile;
+    this.#child = child;
+    this.ended = new Promise((resolve) => {
+      child.once('exit', (code, signal) => {
+        this.#hasEnded = true;
+        resolve(`${name} ended with ${signal ?? `status ${code}`}`);
+      });
+    });
+  }
+
+  /** Resolves when it runs and `isUp`; a look that fails is one that says no. */
+  static async start(
+    clock: Clock,
+    options: PinnedOptions,
+    isUp: (log: string) => Promise<boolean> | boolean,
+    signal: AbortSignal,
+  ): Promise<PinnedProgram> {
+    const output = openSync(options.logFile, 'w');
+    const [program, ...args] = pinned(options.core, options.command);
+    let child: ChildProcess;
+    try {
+      // A session of its own: Ctrl-C reaches the bench, which ends its programs in order.
+      child = spawn(program, args, {
+        cwd: options.cwd,
+        detached: true,
+        stdio: ['ignore', output, output],
+      });
+      await new Promise((resolve, reject) =>
+        child.once('spawn', () => resolve(undefined)).once('error', reject),
+      );
+    } finally {
+      closeSync(output);
+    }
+    const started = new PinnedProgram(clock, options, child);
+    try {
+      await started.#until(isUp, signal);
+      return started;
+    } catch (error) {
+      await started.close();
+      throw error;
+    }
+  }
+
+  /** Of the process, its threads and its children so far. */
+  cpuTimeUs(): number {
+    return cpuTimeOfTree(this.#child.pid ?? 0);
+  }
+
+  log(): Promise<string> {
+    return readFile(this.#logFile, 'utf8');
+  }
+
+  async close(): Promise<void> {
+    if (this.#hasEnded) return;
+    this.#child.kill('SIGTERM');
+    const killing = this.#clock.after(END_TIMEOUT_MS, () => this.#child.kill('SIGKILL'));
+    await this.ended;
+    killing[Symbol.dispose]();
+  }
+
+  async #until(isUp: (log: string) => Promise<boolean> | boolean, signal: AbortSignal): Promise<void> {
+    const deadlineMs = this.#clock.monotonicMs() + START_TIMEOUT_MS;
+    const look = async () => isUp(await this.log());
+    while (!(await look().catch(() => false))) {
+      if (this.#hasEnded || this.#clock.monotonicMs() > deadlineMs) {
+        const log = await this.log();
+        throw new Error(`${this.#name} did not start: ${log.trim().split('\n').slice(-3).join('\n')}`);
+      }
+      await this.#clock.sleep(POLL_MS, signal);
+    }
+  }
+}
