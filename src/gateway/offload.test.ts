@@ -22,7 +22,7 @@ const vm = (name: string, phase: Vm['phase'], owner = 'photos'): Vm => ({
   createdAtMs: 0,
   sinceMs: 0,
   restarts: 0,
-  ...(phase === 'ready' && { address: { host: '127.0.0.1', port: 4000 } }),
+  ...(phase === 'ready' && { addresses: [{ host: '127.0.0.1', port: 4000 }] }),
 });
 
 describe('the routes', () => {

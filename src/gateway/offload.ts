@@ -41,9 +41,10 @@ export function routeSnapshot(
 
 export const vmHost = (vmName: string, edgeDomain: string): string => `${vmName}.${edgeDomain}`;
 
+/** One upstream for each address of the VM: as requests take upstreams in turn, they are spread over all of them. */
 const vmUpstream = (vm: Vm): VmUpstream[] =>
-  vm.phase === 'ready' && vm.address
-    ? [{ name: vm.name, isTls: false, ...vm.address, scope: scopeOf(vm) }]
+  vm.phase === 'ready'
+    ? (vm.addresses ?? []).map((address) => ({ name: vm.name, isTls: false, ...address, scope: scopeOf(vm) }))
     : [];
 
 /** The scope is the gateway's note on its VM. */

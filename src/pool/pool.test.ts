@@ -24,7 +24,7 @@ describe('a pool', () => {
     const vm = await untilVm(running.pool, 'photos', isReady);
     expect(vm).toMatchObject({ imageDigest: running.digest, restarts: 0, configuration: SMALL });
     expect(vm.lastStart?.totalMs).toBeGreaterThan(0);
-    const answer = await fetch(`http://127.0.0.1:${vm.address?.port}/hello`);
+    const answer = await fetch(`http://127.0.0.1:${vm.addresses?.[0]?.port}/hello`);
     expect(await answer.text()).toBe('vm photos /hello');
   });
 

@@ -1,10 +1,11 @@
 import { request } from 'node:http';
 import { type Clock, deadline } from '../base/index.ts';
+import type { Address } from './hypervisor/hypervisor.ts';
 
 /** One look at a guest's HTTP server: true when it answers with a status below 500 within `timeoutMs`. */
 export type HttpProbe = (
   clock: Clock,
-  address: { readonly host: string; readonly port: number },
+  address: Address,
   path: string,
   timeoutMs: number,
   signal?: AbortSignal,
@@ -39,7 +40,7 @@ const PROBE_TIMEOUT_MS = 400;
 export async function untilReady(
   clock: Clock,
   probe: HttpProbe,
-  address: { readonly host: string; readonly port: number },
+  address: Address,
   path: string,
   signal: AbortSignal,
 ): Promise<void> {
@@ -62,7 +63,7 @@ const MISSES_LIMIT = 3;
 export async function untilUnresponsive(
   clock: Clock,
   probe: HttpProbe,
-  address: { readonly host: string; readonly port: number },
+  address: Address,
   path: string,
   signal: AbortSignal,
 ): Promise<string> {

@@ -91,8 +91,8 @@ export const vmSchema = z.object({
   configuration: configurationSchema,
   /** What the owner keeps with its VM; the gateway: the scope. */
   ownerNote: z.string(),
-  /** Where the guest's HTTP server answers, once the VM is ready. */
-  address: z.object({ host: z.string(), port: z.int() }).optional(),
+  /** Where the guest's HTTP server answers, once the VM is ready: any of these will do. */
+  addresses: z.array(z.object({ host: z.string(), port: z.int() })).optional(),
   /** The process that runs it, once the VM is ready. */
   pid: z.int().optional(),
   createdAtMs: z.number(),

@@ -41,8 +41,16 @@ describe('the life of a VM', () => {
   it('is never given up once it has served, only started again less eagerly', () => {
     let state = initialState(0);
     for (let crash = 0; crash < 20; crash += 1) {
-      state = run([{ kind: 'fetched' }, { kind: 'answered', machine }, failed], state);
-      expect(state.phase).toBe('waiting');
+      // Killed while it served, then a start that fails.
+      for (const events of [
+        [{ kind: 'fetched' }, { kind: 'answered', machine }, failed] as const,
+        [failed] as const,
+      ]) {
+        state = run(events, state);
+        expect(state.phase).toBe('waiting');
+        state = run([{ kind: 'retried' }], state);
+      }
+      state = run([failed], state);
       state = run([{ kind: 'retried' }], state);
     }
   });

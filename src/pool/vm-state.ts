@@ -17,6 +17,8 @@ import type { Machine } from './hypervisor/hypervisor.ts';
 interface Underway {
   readonly sinceMs: number;
   readonly attempt: number;
+  /** Whether it was ready before. Such a VM is never given up, only started again less and less eagerly. */
+  readonly hasServed: boolean;
   readonly reason?: string;
 }
 
@@ -28,6 +30,7 @@ export type VmState =
       readonly phase: 'waiting';
       readonly sinceMs: number;
       readonly attempt: number;
+      readonly hasServed: boolean;
       readonly retryAtMs: number;
       readonly reason: string;
     }
@@ -49,7 +52,12 @@ const SOUND_AFTER_MS = 5000;
 const FIRST_DELAY_MS = 250;
 const LONGEST_DELAY_MS = 30_000;
 
-export const initialState = (nowMs: number): VmState => ({ phase: 'fetching', sinceMs: nowMs, attempt: 1 });
+export const initialState = (nowMs: number): VmState => ({
+  phase: 'fetching',
+  sinceMs: nowMs,
+  attempt: 1,
+  hasServed: false,
+});
 
 /** How long to wait after the `attempt`-th failure in a row: none after the first, then 250 ms doubled each time. */
 export const retryDelayMs = (attempt: number): number =>
@@ -69,7 +77,13 @@ export function transition(state: VmState, event: VmEvent, nowMs: number): VmSta
         : state;
     case 'retried':
       return state.phase === 'waiting'
-        ? { phase: 'fetching', sinceMs: nowMs, attempt: state.attempt + 1, reason: state.reason }
+        ? {
+            phase: 'fetching',
+            sinceMs: nowMs,
+            attempt: state.attempt + 1,
+            hasServed: state.hasServed,
+            reason: state.reason,
+          }
         : state;
     case 'failed':
       return afterFailure(state, event, nowMs);
@@ -79,12 +93,18 @@ export function transition(state: VmState, event: VmEvent, nowMs: number): VmSta
 function afterFailure(state: VmState, event: VmEvent & { kind: 'failed' }, nowMs: number): VmState {
   if (state.phase === 'waiting' || state.phase === 'failed' || state.phase === 'stopping') return state;
   const { reason } = event;
-  // A VM that did serve is never given up, only started again less and less eagerly.
-  const hasServed = state.phase === 'ready';
+  const hasServed = state.phase === 'ready' || state.hasServed;
   if (event.isFinal || (!hasServed && state.attempt >= ATTEMPT_LIMIT)) {
     return { phase: 'failed', sinceMs: nowMs, reason };
   }
-  const isSound = hasServed && nowMs - state.sinceMs >= SOUND_AFTER_MS;
-  const attempt = isSound ? 1 : hasServed ? Math.min(state.attempt, ATTEMPT_LIMIT - 1) : state.attempt;
-  return { phase: 'waiting', sinceMs: nowMs, attempt, retryAtMs: nowMs + retryDelayMs(attempt), reason };
+  const isSound = state.phase === 'ready' && nowMs - state.sinceMs >= SOUND_AFTER_MS;
+  const attempt = isSound ? 1 : Math.min(state.attempt, ATTEMPT_LIMIT);
+  return {
+    phase: 'waiting',
+    sinceMs: nowMs,
+    attempt,
+    hasServed,
+    retryAtMs: nowMs + retryDelayMs(attempt),
+    reason,
+  };
 }

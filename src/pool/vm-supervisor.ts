@@ -92,7 +92,7 @@ export class VmSupervisor {
       restarts: this.#restarts,
       ...('reason' in state && { reason: state.reason }),
       ...(state.phase === 'ready' && {
-        address: state.machine.address,
+        addresses: [...state.machine.addresses],
         pid: state.machine.pid,
         accelerator: state.machine.accelerator,
       }),
@@ -183,7 +183,7 @@ export class VmSupervisor {
     void machine.exited.then((reason) => givenUp.abort(poolError('machine_failed', reason)));
     const either = AbortSignal.any([signal, givenUp.signal]);
     try {
-      await untilReady(clock, probe, machine.address, image.manifest.http.readyPath, either);
+      await untilReady(clock, probe, machine.addresses[0], image.manifest.http.readyPath, either);
     } finally {
       timer[Symbol.dispose]();
     }
@@ -202,7 +202,7 @@ export class VmSupervisor {
     try {
       return await Promise.race([
         machine.exited,
-        untilUnresponsive(clock, probe, machine.address, image.manifest.http.readyPath, either),
+        untilUnresponsive(clock, probe, machine.addresses[0], image.manifest.http.readyPath, either),
       ]);
     } finally {
       watching.abort();

@@ -89,7 +89,7 @@ exec '${toolPath('qemu-system-x86_64')}' "$@"
     const machine = await hypervisor.start(spec, AbortSignal.timeout(PATIENCE_MS));
     try {
       expect(machine.accelerator).toBe(verdict.accelerator);
-      await untilReady(systemClock, probeHttp, machine.address, '/', AbortSignal.timeout(PATIENCE_MS));
+      await untilReady(systemClock, probeHttp, machine.addresses[0], '/', AbortSignal.timeout(PATIENCE_MS));
     } finally {
       await machine.stop();
     }

@@ -40,7 +40,8 @@ needs('qemu-system-x86_64')('QEMU', () => {
   const hypervisor = () => hypervisorIn(join(folder, 'run'));
   const specOf = (id: string, configuration = SMALL) => ({ id, name: id, image, configuration });
   const signal = () => AbortSignal.timeout(PATIENCE_MS);
-  const answering = ({ address }: Machine) => untilReady(systemClock, probeHttp, address, '/', signal());
+  const answering = ({ addresses }: Machine) =>
+    untilReady(systemClock, probeHttp, addresses[0], '/', signal());
 
   describe('as a hypervisor', () => {
     hypervisorSuite(hypervisor, specOf);
@@ -62,7 +63,7 @@ needs('qemu-system-x86_64')('QEMU', () => {
     afterAll(() => machine?.stop());
 
     const inside = async (path: string) =>
-      (await ask(machine.address.port, 'inside', `/cgi-bin/${path}`)).body;
+      (await ask(machine.addresses[0].port, 'inside', `/cgi-bin/${path}`)).body;
 
     test('has the CPUs, the memory and the disk of its configuration [gateway G6]', async () => {
       const { name, cpus, memoryBytes, diskBytes } = JSON.parse(await inside('machine')) as Configuration & {

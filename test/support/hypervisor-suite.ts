@@ -11,20 +11,20 @@ export function hypervisorSuite(make: () => Hypervisor, specOf: (id: string) => 
   it('starts a machine whose server answers, and ends it', async () => {
     const machine = await start(make(), 'one');
     try {
-      await untilReady(systemClock, probeHttp, machine.address, '/', AbortSignal.timeout(60_000));
-      expect((await fetch(`http://127.0.0.1:${machine.address.port}/`)).status).toBe(200);
+      await untilReady(systemClock, probeHttp, machine.addresses[0], '/', AbortSignal.timeout(60_000));
+      expect((await fetch(`http://127.0.0.1:${machine.addresses[0].port}/`)).status).toBe(200);
       expect(machine.pid).toBeGreaterThan(0);
     } finally {
       await machine.stop();
     }
-    await expect(fetch(`http://127.0.0.1:${machine.address.port}/`)).rejects.toThrow();
+    await expect(fetch(`http://127.0.0.1:${machine.addresses[0].port}/`)).rejects.toThrow();
     await machine.stop();
   });
 
   it('gives every machine an address of its own', async () => {
     const hypervisor = make();
     const machines = await Promise.all(['a', 'b'].map((id) => start(hypervisor, id)));
-    expect(new Set(machines.map(({ address }) => address.port)).size).toBe(2);
+    expect(new Set(machines.map(({ addresses }) => addresses[0].port)).size).toBe(2);
     await Promise.all(machines.map((machine) => machine.stop()));
   });
 
@@ -46,7 +46,7 @@ export function hypervisorSuite(make: () => Hypervisor, specOf: (id: string) => 
     const hypervisor = make();
     const machine = await start(hypervisor, 'talker');
     try {
-      await untilReady(systemClock, probeHttp, machine.address, '/', AbortSignal.timeout(60_000));
+      await untilReady(systemClock, probeHttp, machine.addresses[0], '/', AbortSignal.timeout(60_000));
       expect(await hypervisor.consoleTail('talker')).not.toBe('');
     } finally {
       await machine.stop();

@@ -50,7 +50,7 @@ export class ProcessHypervisor implements Hypervisor {
       id: spec.id,
       pid: child.pid ?? 0,
       startedAtMs,
-      address: { host: '127.0.0.1', port },
+      addresses: [{ host: '127.0.0.1', port }],
       accelerator: 'tcg',
       exited,
       stop: async () => {

@@ -133,6 +133,41 @@ describe('the data plane', () => {
     },
   );
 
+  it('does not take the end of a dying VM for the end of its answer', async () => {
+    // Without a length, a body ends with its connection; so does a VM.
+    const dying = createTcpServer((socket) => {
+      socket.once('data', () => {
+        dying.close();
+        socket.end('HTTP/1.1 200 OK\r\n\r\nhalf of the ans');
+      });
+    });
+    await new Promise<void>((resolve) => dying.listen(0, '127.0.0.1', resolve));
+    plane.apply(snapshot([{ name: 'photos', host: '127.0.0.1', port: portOf(dying), isTls: false }]));
+    expect(await ask('/cgi')).toMatchObject({ status: 200, body: 'origin /cgi' });
+
+    const sound = createTcpServer((socket) => {
+      socket.once('data', () => socket.end('HTTP/1.1 200 OK\r\n\r\nthe whole answer'));
+    });
+    await new Promise<void>((resolve) => sound.listen(0, '127.0.0.1', resolve));
+    closers.push(() => new Promise((resolve) => sound.close(resolve)));
+    plane.apply(snapshot([{ name: 'photos', host: '127.0.0.1', port: portOf(sound), isTls: false }]));
+    expect(await ask('/cgi')).toMatchObject({ status: 200, body: 'the whole answer' });
+  });
+
+  it('breaks off a long answer without a length when the VM dies in it', async () => {
+    const dying = createTcpServer((socket) => {
+      socket.once('data', () => {
+        dying.close();
+        socket.end(`HTTP/1.1 200 OK\r\n\r\n${'x'.repeat(1_000_000)}`);
+      });
+    });
+    await new Promise<void>((resolve) => dying.listen(0, '127.0.0.1', resolve));
+    plane.apply(snapshot([{ name: 'photos', host: '127.0.0.1', port: portOf(dying), isTls: false }]));
+    await expect(ask('/stream')).rejects.toThrow();
+    await untilSeen(1);
+    expect(seen[0]?.failure).toBe('the VM ended in the middle of its answer');
+  });
+
   it('answers from the origin when the VM is gone, also a POST with a body that was not sent', async () => {
     plane.apply(snapshot([{ name: 'photos', host: '127.0.0.1', port: await closedPort(), isTls: false }]));
     expect(await ask('/form', { method: 'POST', body: 'a=1' })).toMatchObject({

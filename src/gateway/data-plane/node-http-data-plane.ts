@@ -202,7 +202,8 @@ export class NodeHttpDataPlane implements DataPlane {
     }
     // The origin is the last resort: what it says is sent as it comes.
     if (!vm) return { kind: 'held', answer: outcome, held: [], isComplete: false };
-    const held = await hold(outcome, request.method);
+    const isAlive = () => this.#client.accepts(vm);
+    const held = await hold({ clock: this.#deps.clock, isAlive }, outcome, request.method);
     if (held) return { kind: 'held', ...held };
     count(visit, vm, outcome.bytes());
     return { kind: 'none', reason: 'broken', wasSent: true, wasStale: false, bytes: outcome.bytes() };
@@ -228,7 +229,7 @@ export class NodeHttpDataPlane implements DataPlane {
   async #deliver(
     visit: Visit,
     vm: VmUpstream | undefined,
-    { answer, held, isComplete }: HeldAnswer,
+    { answer, held, isComplete, endedWell }: HeldAnswer,
   ): Promise<void> {
     const { response, snapshot } = visit;
     const { message } = answer;
@@ -246,6 +247,10 @@ export class NodeHttpDataPlane implements DataPlane {
         response.end();
         // Nothing is left in it but its end, which frees the connection for the next request.
         message.resume();
+      } else if (endedWell) {
+        await pipeline(message, response, { end: false });
+        if (!(await endedWell())) throw new Error('the VM ended in the middle of its answer');
+        response.end();
       } else await pipeline(message, response);
     } catch (error) {
       failure = visit.signal.aborted ? 'client broke off' : messageOf(error);

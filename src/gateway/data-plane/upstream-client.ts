@@ -1,6 +1,6 @@
 import { type Agent, Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
-import type { Socket } from 'node:net';
+import { connect, type Socket } from 'node:net';
 import { type Clock, systemCode } from '../../base/index.ts';
 import type { Upstream } from './data-plane.ts';
 import type { RequestBody } from './request-body.ts';
@@ -36,6 +36,7 @@ export interface NoAnswer {
 
 /** A silent upstream is given up after this long between two octets of a body. */
 const BODY_IDLE_TIMEOUT_MS = 60_000;
+const ACCEPT_TIMEOUT_MS = 3000;
 const SOCKETS_PER_UPSTREAM = 256;
 
 /** Asks upstreams over `node:http`, keeping connections. */
@@ -63,6 +64,20 @@ export class UpstreamClient {
       kept.destroy();
       fresh.destroy();
     }
+  }
+
+  /** Whether somebody listens there. A server that is too busy to answer in time does. */
+  accepts({ host, port }: Upstream): Promise<boolean> {
+    return new Promise((resolve) => {
+      const socket = connect({ host, port });
+      const finish = (isListening: boolean) => {
+        timer[Symbol.dispose]();
+        socket.destroy();
+        resolve(isListening);
+      };
+      const timer = this.#clock.after(ACCEPT_TIMEOUT_MS, () => finish(true));
+      socket.once('connect', () => finish(true)).once('error', () => finish(false));
+    });
   }
 
   /** Resolves with the answer's head, or with why there is none. Never rejects. */

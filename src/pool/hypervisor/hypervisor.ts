@@ -13,6 +13,11 @@ export interface MachineSpec {
 
 export type Accelerator = 'kvm' | 'tcg';
 
+export interface Address {
+  readonly host: string;
+  readonly port: number;
+}
+
 /** A running machine. It is not known yet whether its guest answers. */
 export interface Machine {
   readonly id: string;
@@ -20,8 +25,8 @@ export interface Machine {
   readonly pid: number;
   /** When that process was started, on the monotonic clock: what came before was preparation. */
   readonly startedAtMs: number;
-  /** Where connections to the guest's HTTP server go. */
-  readonly address: { readonly host: string; readonly port: number };
+  /** Where connections to the guest's HTTP server go; with several, they are best spread over all. */
+  readonly addresses: readonly [Address, ...Address[]];
   readonly accelerator: Accelerator;
   /** Resolves once, with a sentence that says why, when the machine is no more, whoever ended it. */
   readonly exited: Promise<string>;

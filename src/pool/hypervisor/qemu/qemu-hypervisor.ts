@@ -9,7 +9,7 @@ import type { Log } from '../../../platform/telemetry/index.ts';
 import { poolError } from '../../errors.ts';
 import type { StoredImage } from '../../images/image-store.ts';
 import type { Accelerator, Hypervisor, Machine, MachineSpec } from '../hypervisor.ts';
-import { forwardedPort, NAME_PREFIX, qemuArguments, qemuProgram, RUN_FILES } from './command-line.ts';
+import { forwardedPorts, NAME_PREFIX, qemuArguments, qemuProgram, RUN_FILES } from './command-line.ts';
 import { guestClockOption } from './guest-clock.ts';
 import { QmpClient } from './qmp.ts';
 
@@ -137,8 +137,8 @@ export class QemuHypervisor implements Hypervisor {
     const monitor = await QmpClient.connect(clock, join(directory, RUN_FILES.monitor), waiting);
     const usernet = await monitor.execute('human-monitor-command', { 'command-line': 'info usernet' });
     monitor.close();
-    const port = forwardedPort(String(usernet));
-    if (port === undefined) throw poolError('machine_failed', 'QEMU does not tell its forwarded port');
+    const [first, ...others] = forwardedPorts(String(usernet)).map((port) => ({ host: '127.0.0.1', port }));
+    if (!first) throw poolError('machine_failed', 'QEMU does not tell its forwarded ports');
 
     const gone = exited.then(async (reason) => {
       const lastWords = await this.#lastWords(directory);
@@ -150,7 +150,7 @@ export class QemuHypervisor implements Hypervisor {
     return {
       id: spec.id,
       pid: child.pid ?? 0,
-      address: { host: '127.0.0.1', port },
+      addresses: [first, ...others],
       exited: gone,
       stop: async () => {
         await endAtOnce(child);
