@@ -52,11 +52,12 @@ async function measure(contest: Contest, { scale }: BenchOptions): Promise<Measu
     const direct: OpenLoopResult[] = [];
     const proxies = await inTurn(contest, label, ROUNDS, async ({ name, port }) => {
       // The origin by itself, once a round: the part of the latency that is no proxy's.
-      if (name === 'orilla') direct.push(await ask(contest.originPort));
+      if (name === 'orilla') direct.push(await ask(contest.origin.port));
       return ask(port);
     });
-    return { requestsPerSecond, proxies, direct };
+    return { requestsPerSecond, proxies, direct, runsFirst };
   };
+  const runsFirst = await contest.origin.program.runFirst();
   const half = await atRate(Math.round(maximum('nginx') / 2), "half of nginx's maximum");
   const ownHalf = await atRate(Math.round(maximum('orilla') / 2), 'half of our own maximum');
 

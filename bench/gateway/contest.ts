@@ -39,7 +39,7 @@ export interface Contest {
   readonly clock: Clock;
   readonly signal: AbortSignal;
   readonly proxies: Readonly<Record<ProxyName, Proxy>>;
-  readonly originPort: number;
+  readonly origin: { readonly port: number; readonly program: PinnedProgram };
   /** Name and version of each program. */
   readonly versions: Readonly<Record<ProxyName | 'wrk', string>>;
   /** On which core the proxies run, and on which everything else. */
@@ -133,12 +133,13 @@ async function setUp(
     ...['-p', home, '-c', file, '-e', join(home, 'error.log')],
   ];
 
-  const { port: originPort } = await startPeer(
+  const origin = await startPeer(
     'origin',
     cores.others,
     (home, port) => originConfiguration(home, files, port),
     nginxCommand,
   );
+  const originPort = origin.port;
   const nginx = await startPeer(
     'nginx',
     cores.proxies,
@@ -189,7 +190,7 @@ async function setUp(
     clock,
     signal: AbortSignal.any([signal, ended.signal]),
     proxies,
-    originPort,
+    origin,
     versions: {
       orilla: `orilla on Node ${process.versions.node}`,
       nginx: await versionOf('nginx', programs.nginx),

@@ -34,7 +34,9 @@ describe('self times', () => {
 
   test('are those within the window', () => {
     const found = topSelfTimes([PROFILE], { fromUs: 1150, toUs: 1180 }, 12, '/');
-    expect(found.map(({ function: name, percent }) => [name, percent])).toEqual([['(garbage collector)', 100]]);
+    expect(found.map(({ function: name, percent }) => [name, percent])).toEqual([
+      ['(garbage collector)', 100],
+    ]);
   });
 
   test('add up over threads', () => {

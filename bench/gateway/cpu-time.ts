@@ -27,12 +27,19 @@ export function cpuTimeOfTree(root: number): number {
   return sumOfTree(root, readProcesses());
 }
 
+/** A process and all its descendants. */
+export const pidsOfTree = (root: number): number[] => treeOf(root, readProcesses());
+
 export function sumOfTree(root: number, processes: ReadonlyMap<number, ProcessStat>): number {
+  return treeOf(root, processes).reduce((sum, pid) => sum + (processes.get(pid)?.cpuUs ?? 0), 0);
+}
+
+function treeOf(root: number, processes: ReadonlyMap<number, ProcessStat>): number[] {
   const isBelow = (pid: number): boolean => {
     for (let at = pid; at > 1; at = processes.get(at)?.parent ?? 0) if (at === root) return true;
     return false;
   };
-  return [...processes].reduce((sum, [pid, { cpuUs }]) => (isBelow(pid) ? sum + cpuUs : sum), 0);
+  return [...processes.keys()].filter(isBelow);
 }
 
 function readProcesses(): Map<number, ProcessStat> {

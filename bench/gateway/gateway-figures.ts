@@ -35,6 +35,8 @@ export interface LatencyRounds {
   readonly proxies: Rounds<OpenLoopResult>;
   /** The same requests to the origin itself. */
   readonly direct: readonly OpenLoopResult[];
+  /** Whether the origin never had to wait for the load generator's time slice. */
+  readonly runsFirst: boolean;
 }
 
 type Value<Sample> = (sample: Sample) => number;
@@ -189,7 +191,7 @@ function latencyConditions(
   { cores, versions, rounds, turnSeconds }: Setting,
   latency: LatencyRounds,
 ): string {
-  const { requestsPerSecond, proxies, direct } = latency;
+  const { requestsPerSecond, proxies, direct, runsFirst } = latency;
   const all = [...direct, ...PROXIES.flatMap((name) => proxies[name])];
   const ms = (value: number) => `${value.toPrecision(3)} ms`;
   const middle = (samples: readonly OpenLoopResult[], value: Value<OpenLoopResult>) =>
@@ -204,7 +206,7 @@ function latencyConditions(
   return (
     `${requestsPerSecond} requests a second, 1 KiB, ${CONNECTIONS} connections, from the moment at which each was due, ` +
     `waiting for a connection included; proxies on core ${cores.proxies}, the generator (Node ${process.versions.node}) and ` +
-    `the origin (${versions.nginx}) on core ${cores.others}; ${rounds} rounds of ${turnSeconds} s in turn; ` +
+    `the origin (${versions.nginx}${runsFirst ? ', SCHED_FIFO' : ''}) on core ${cores.others}; ${rounds} rounds of ${turnSeconds} s in turn; ` +
     `${keptUp.join('; ')}; without a proxy ${ms(middle(direct, (turn) => turn.p99Ms))}; of all this the generator's own ` +
     `lateness is ${ms(middle(all, (turn) => turn.ownDelayP99Ms))} at p99`
   );

@@ -1,7 +1,8 @@
 import { runCommand } from '../../src/platform/process/index.ts';
 import { type Contest, PROXIES, type Proxy, type ProxyName } from './contest.ts';
 import { readCoreTime } from './cpu-time.ts';
-import { type OpenLoopOptions, type OpenLoopResult, openLoopResultSchema } from './open-loop.ts';
+import { type OpenLoopResult, openLoopResultSchema } from './open-loop.ts';
+import type { ClientOptions } from './open-loop-client.ts';
 import { type Body, HOST } from './peers.ts';
 import { pinned } from './pinned-program.ts';
 import { parseWrk, type WrkSummary, wrkArguments } from './wrk.ts';
@@ -9,6 +10,7 @@ import { parseWrk, type WrkSummary, wrkArguments } from './wrk.ts';
 export const CONNECTIONS = 64;
 /** After the last request was due; long enough for every proxy that can keep up with the rate. */
 const DRAIN_MS = 1000;
+const WARM_UP_MS = 1000;
 
 /** One turn of one proxy at full load. */
 export interface LoadSample extends WrkSummary {
@@ -76,12 +78,12 @@ export async function fullLoad(
 
 /** Requests for the small body at a constant rate, to a proxy or to the origin itself. */
 export async function constantRate(
-  { cores, signal }: Contest,
+  { cores, signal, origin }: Contest,
   port: number,
   requestsPerSecond: number,
   seconds: number,
 ): Promise<OpenLoopResult> {
-  const options: OpenLoopOptions = {
+  const options: ClientOptions = {
     port,
     host: HOST,
     path: '/1k',
@@ -89,6 +91,8 @@ export async function constantRate(
     durationMs: seconds * 1000,
     connections: CONNECTIONS,
     drainMs: DRAIN_MS,
+    // Not through the proxy: one that cannot keep up would still be busy with it.
+    warmUp: { port: origin.port, durationMs: WARM_UP_MS },
   };
   const client = `${import.meta.dirname}/open-loop-client.ts`;
   const [command, ...args] = pinned(cores.others, [process.execPath, client, JSON.stringify(options)]);

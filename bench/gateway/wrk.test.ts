@@ -39,7 +39,13 @@ describe("wrk's summary", () => {
 });
 
 test('wrk gets one thread, its connections and the host of the site', () => {
-  const load = { url: 'http://127.0.0.1:1/1k', host: 'a.example', connections: 64, seconds: 4, scriptFile: 's' };
+  const load = {
+    url: 'http://127.0.0.1:1/1k',
+    host: 'a.example',
+    connections: 64,
+    seconds: 4,
+    scriptFile: 's',
+  };
   expect(wrkArguments(load).join(' ')).toBe(
     '--threads 1 --connections 64 --duration 4s --timeout 10s --script s --header Host: a.example http://127.0.0.1:1/1k',
   );
