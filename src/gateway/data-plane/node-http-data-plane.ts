@@ -1,4 +1,5 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { Duplex } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { type Clock, messageOf, type Random, randomId } from '../../base/index.ts';
 import { type Listen, listenError } from '../../platform/sockets/index.ts';
@@ -18,6 +19,7 @@ import { type HeldAnswer, hold } from './held-answer.ts';
 import { RequestBody } from './request-body.ts';
 import { chooseVm, mayReplay, parseTarget, type Target, withoutDefaultPort } from './target.ts';
 import { type NoAnswer, UpstreamClient } from './upstream-client.ts';
+import { isWebSocket, relayWebSocket, type WebSocketVisit } from './web-socket.ts';
 
 const ORIGIN_FIRST_BYTE_TIMEOUT_MS = 60_000;
 /** A VM that is slower than this is passed over: the origin can still answer. */
@@ -34,13 +36,17 @@ export interface DataPlaneDeps {
   readonly observe: (exchange: Exchange) => void;
 }
 
-/** One request on its way. */
-interface Visit {
+/** A request, and what it asks for. */
+interface Asked {
   readonly request: IncomingMessage;
-  readonly response: ServerResponse;
   readonly route: Route;
   readonly target: Target;
   readonly snapshot: RouteSnapshot;
+}
+
+/** One request on its way. */
+interface Visit extends Asked {
+  readonly response: ServerResponse;
   readonly body: RequestBody;
   readonly startMs: number;
   readonly signal: AbortSignal;
@@ -56,6 +62,7 @@ export class NodeHttpDataPlane implements DataPlane {
   readonly #client: UpstreamClient;
   #snapshot: RouteSnapshot = EMPTY_SNAPSHOT;
   #turn = 0;
+  readonly #webSockets = new Set<Duplex>();
   #closing: Promise<void> | undefined;
 
   private constructor(deps: DataPlaneDeps) {
@@ -69,9 +76,11 @@ export class NodeHttpDataPlane implements DataPlane {
         requestTimeout: 0,
         keepAliveTimeout: 60_000,
         insecureHTTPParser: false,
+        shouldUpgradeCallback: isWebSocket,
       },
       (request, response) => void this.#serve(request, response),
     );
+    this.#server.on('upgrade', (request, socket, sent) => void this.#upgrade({ request, socket, sent }));
     this.#server.timeout = 120_000;
     this.#server.maxConnections = 20_000;
   }
@@ -105,8 +114,53 @@ export class NodeHttpDataPlane implements DataPlane {
         resolve();
       });
       this.#server.closeIdleConnections();
+      // They may last for days, and their clients know how to come back.
+      for (const socket of this.#webSockets) socket.destroy();
     });
     return this.#closing;
+  }
+
+  /** A WebSocket, to a VM or, when that does not answer, to the origin. */
+  async #upgrade(visit: WebSocketVisit): Promise<void> {
+    const { request, socket } = visit;
+    const snapshot = this.#snapshot;
+    socket.on('error', () => undefined);
+    const target = parseTarget(request.url ?? '', request.headers.host);
+    const route = target && snapshot.routes.get(target.hostName);
+    if (!target || !route || this.#closing) {
+      socket.end(`HTTP/1.1 ${target ? '404 Not Found' : '400 Bad Request'}\r\nConnection: close\r\n\r\n`);
+      return;
+    }
+    this.#webSockets.add(socket);
+    socket.once('close', () => this.#webSockets.delete(socket));
+    this.#turn = (this.#turn + 1) >>> 0;
+    const vm = chooseVm(route, 'GET', target.path, this.#turn);
+    for (const upstream of vm ? [vm, undefined] : [undefined]) {
+      const servedBy = upstream ? `vm/${upstream.name}` : 'origin';
+      const headers = this.#headersFor({ request, route, target, snapshot }, upstream);
+      const outcome = await relayWebSocket(
+        this.#deps.clock,
+        upstream ?? route.upstream,
+        { path: target.path, headers },
+        visit,
+        snapshot.showServedBy ? servedBy : undefined,
+      );
+      if (outcome.kind === 'none') continue;
+      const { status, firstByteMs, bytes } = outcome;
+      this.#deps.observe({
+        origin: route.origin,
+        servedBy: upstream ? 'vm' : 'origin',
+        status,
+        firstByteMs,
+        originBytes: upstream ? 0 : bytes,
+        vmBytes: upstream ? bytes : 0,
+        wasReplayed: vm !== undefined && !upstream,
+      });
+      return;
+    }
+    socket.end('HTTP/1.1 502 Bad Gateway\r\nConnection: close\r\n\r\n');
+    const nothing = { originBytes: 0, vmBytes: 0, wasReplayed: vm !== undefined };
+    this.#deps.observe({ origin: route.origin, servedBy: 'gateway', status: 502, ...nothing });
   }
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -179,19 +233,10 @@ export class NodeHttpDataPlane implements DataPlane {
     vm: VmUpstream | undefined,
   ): Promise<(HeldAnswer & { readonly kind: 'held' }) | NoAnswer> {
     const { request, route, target, body, signal } = visit;
-    const upstreamHost = route.originHost ?? target.host;
     const outcome = await this.#client.ask(vm ?? route.upstream, {
       method: request.method ?? 'GET',
       path: target.path,
-      headers: [
-        ...upstreamHeaders(request.rawHeaders, {
-          clientAddress: request.socket.remoteAddress ?? '',
-          host: target.host,
-          upstreamHost,
-          tagFields: vm ? [] : this.#tagFields(visit, upstreamHost),
-        }),
-        ...body.framing(),
-      ],
+      headers: [...this.#headersFor(visit, vm), ...body.framing()],
       body,
       firstByteTimeoutMs: vm ? VM_FIRST_BYTE_TIMEOUT_MS : ORIGIN_FIRST_BYTE_TIMEOUT_MS,
       signal,
@@ -209,7 +254,18 @@ export class NodeHttpDataPlane implements DataPlane {
     return { kind: 'none', reason: 'broken', wasSent: true, wasStale: false, bytes: outcome.bytes() };
   }
 
-  #tagFields({ request, route, target, snapshot }: Visit, upstreamHost: string): string[] {
+  #headersFor(visit: Asked, vm: VmUpstream | undefined): string[] {
+    const { request, route, target } = visit;
+    const upstreamHost = route.originHost ?? target.host;
+    return upstreamHeaders(request.rawHeaders, {
+      clientAddress: request.socket.remoteAddress ?? '',
+      host: target.host,
+      upstreamHost,
+      tagFields: vm ? [] : this.#tagFields(visit, upstreamHost),
+    });
+  }
+
+  #tagFields({ request, route, target, snapshot }: Asked, upstreamHost: string): string[] {
     const { clock, random } = this.#deps;
     const query = target.path.indexOf('?');
     return tagFields(
