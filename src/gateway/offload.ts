@@ -42,10 +42,11 @@ export function routeSnapshot(
 export const vmHost = (vmName: string, edgeDomain: string): string => `${vmName}.${edgeDomain}`;
 
 /** One upstream for each address of the VM: as requests take upstreams in turn, they are spread over all of them. */
-const vmUpstream = (vm: Vm): VmUpstream[] =>
-  vm.phase === 'ready'
-    ? (vm.addresses ?? []).map((address) => ({ name: vm.name, isTls: false, ...address, scope: scopeOf(vm) }))
-    : [];
+function vmUpstream(vm: Vm): VmUpstream[] {
+  if (vm.phase !== 'ready') return [];
+  const scope = scopeOf(vm);
+  return (vm.addresses ?? []).map(({ host, port }) => ({ name: vm.name, isTls: false, host, port, scope }));
+}
 
 /** The scope is the gateway's note on its VM. */
 export const noteOf = (scope: Scope | undefined): string => (scope ? JSON.stringify(scope) : '');
