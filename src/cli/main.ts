@@ -98,6 +98,15 @@ vm.command('logs')
   .addOption(dataOption())
   .action(async (name, options) => (await import('./vm.ts')).printVmLogs(name, options));
 
+program
+  .command('gateway')
+  .description('the gateway of the Orilla that runs on this data folder')
+  .command('status')
+  .description('who serves each site, and what the edge has saved since the start')
+  .addOption(dataOption())
+  .addOption(jsonOption())
+  .action(async (options) => (await import('./gateway.ts')).printGatewayStatus(options));
+
 const image = program.command('image').description('VM images');
 image
   .command('build')

@@ -22,6 +22,8 @@ export const statusSchema = z.object({
       servedBy: z.array(z.string()),
       requests: z.object({ origin: z.number(), vm: z.number(), gateway: z.number() }),
       bytes: z.object({ origin: z.number(), vm: z.number() }),
+      /** Mean time to the first byte, by who answered; absent while nobody did. */
+      firstByteMs: z.object({ origin: z.number().optional(), vm: z.number().optional() }),
       replays: z.number(),
     }),
   ),

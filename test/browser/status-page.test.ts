@@ -51,6 +51,7 @@ const BUSY: Status = {
       servedBy: ['vm/photos'],
       requests: { origin: 250_000, vm: 750_000, gateway: 3 },
       bytes: { origin: 2 ** 30, vm: 2 ** 33 },
+      firstByteMs: { origin: 48.25, vm: 3.1 },
       replays: 17,
     },
   ],
@@ -127,6 +128,7 @@ needs('chromium')('the status page', () => {
     await page.getByText('served by vm/photos').waitFor();
     await page.getByRole('img', { name: '75 % of requests served at the edge' }).waitFor();
     await page.getByText('8.0 GiB').waitFor();
+    await page.getByText('3.1 ms / 48.3 ms').waitFor();
     await page.getByText('<b>is not</b>').waitFor();
     expect(await page.getByRole('link', { name: 'photos.edge.example:8080' }).getAttribute('href')).toBe(
       'http://photos.edge.example:8080/',

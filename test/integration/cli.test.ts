@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Finding } from '../../src/edge/index.ts';
+import type { Status } from '../../src/edge/schema.ts';
 import type { Image, Vm } from '../../src/pool/schema.ts';
 import { freePortOffset } from '../support/free-ports.ts';
 import { type Ended, OrillaCommand, orilla, STACK_TRACE } from '../support/orilla-command.ts';
@@ -56,6 +57,7 @@ describe('orilla', () => {
     ['vm', 'ls', '--json'],
     ['vm', 'stop', 'photos'],
     ['vm', 'logs', 'photos'],
+    ['gateway', 'status'],
   ])('%j says that none runs, and where it looked', async (args) => {
     const folder = await temporaryFolder();
     expectFailure(await orilla(...args, '--data', folder), 1, new RegExp(`no Orilla runs on ${folder}`));
@@ -232,6 +234,17 @@ needs('qemu-system-x86_64')('orilla beside one that runs', () => {
     // It was there: what remains of the escapes is their text.
     expect(stdout).toMatch(/Kernel command line: .*\]0;owned\[31m/);
     expect(stdout).not.toMatch(CONTROL);
+  });
+
+  test('gateway status tells of each site who serves it and what the edge has saved', async () => {
+    for (let i = 0; i < 3; i += 1) await running.visit('photos.example');
+    const table = await run('gateway', 'status');
+    expect(table).toMatchObject({ code: 0, stderr: '' });
+    expect(table.stdout).toMatch(/^SITE +SERVED BY .*\nphotos +vm\/loud +\d+ % +\d+ /);
+    const [site] = JSON.parse((await run('gateway', 'status', '--json')).stdout) as Status['origins'];
+    expect(site?.requests.vm).toBeGreaterThanOrEqual(3);
+    expect(site?.bytes.vm).toBeGreaterThan(0);
+    expect(site?.firstByteMs.vm).toBeGreaterThan(0);
   });
 
   test('image rm refuses an image that a VM runs from; vm stop frees it', async () => {

@@ -47,6 +47,9 @@ function duration(durationMs) {
   return `${(durationMs / 3_600_000).toFixed(1)} h`;
 }
 
+/** @param {number | undefined} durationMs */
+const milliseconds = (durationMs) => (durationMs === undefined ? '–' : `${durationMs.toFixed(1)} ms`);
+
 /** @param {string} term @param {string} value */
 const row = (term, value) => [element('dt', {}, term), element('dd', {}, value)];
 
@@ -85,6 +88,10 @@ function originCard(origin) {
       ...row('Requests served by the origin', count(origin.requests.origin)),
       ...row('Requests nobody could serve', count(origin.requests.gateway)),
       ...row('Passed from a failed VM to the origin', count(origin.replays)),
+      ...row(
+        'Time to first byte, edge / origin',
+        `${milliseconds(origin.firstByteMs.vm)} / ${milliseconds(origin.firstByteMs.origin)}`,
+      ),
       ...row('Bytes kept at the edge', bytes(origin.bytes.vm)),
       ...row('Bytes to and from the origin', bytes(origin.bytes.origin)),
     ),
