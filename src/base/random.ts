@@ -6,9 +6,19 @@ export interface Random {
 
 declare const crypto: { getRandomValues<Octets extends Uint8Array>(octets: Octets): Octets };
 
-/** The system's cryptographic generator. */
+const POOL_BYTES = 4096;
+const SMALL_BYTES = 64;
+let pool = new Uint8Array(0);
+
+/** The system's cryptographic generator. Small amounts are drawn many at a time: a call costs more than its octets. */
 export const systemRandom: Random = {
-  bytes: (count) => crypto.getRandomValues(new Uint8Array(count)),
+  bytes(count) {
+    if (count > SMALL_BYTES) return crypto.getRandomValues(new Uint8Array(count));
+    if (pool.length < count) pool = crypto.getRandomValues(new Uint8Array(POOL_BYTES));
+    const octets = pool.slice(0, count);
+    pool = pool.subarray(count);
+    return octets;
+  },
 };
 
 // Crockford's base 32: no I, L, O, U, so that an id can be read aloud and is a valid DNS label.

@@ -1,7 +1,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { type Clock, messageOf, type Random, randomId } from '../../base/index.ts';
+import { type Clock, messageOf, type Random } from '../../base/index.ts';
 import { type Listen, listenError } from '../../platform/sockets/index.ts';
 import type { Log } from '../../platform/telemetry/index.ts';
 import { tagFields } from '../tag.ts';
@@ -49,7 +49,6 @@ interface Visit extends Asked {
   readonly response: ServerResponse;
   readonly body: RequestBody;
   readonly startMs: number;
-  readonly signal: AbortSignal;
   originBytes: number;
   vmBytes: number;
   wasReplayed: boolean;
@@ -181,8 +180,6 @@ export class NodeHttpDataPlane implements DataPlane {
       this.#refuseUnknown(response, 404, `no site named ${target.hostName} is served here`);
       return;
     }
-    const gone = new AbortController();
-    response.once('close', () => gone.abort());
     try {
       const visit: Visit = {
         request,
@@ -192,7 +189,6 @@ export class NodeHttpDataPlane implements DataPlane {
         snapshot,
         body: await RequestBody.of(request),
         startMs: this.#deps.clock.monotonicMs(),
-        signal: gone.signal,
         originBytes: 0,
         vmBytes: 0,
         wasReplayed: false,
@@ -217,7 +213,7 @@ export class NodeHttpDataPlane implements DataPlane {
         await this.#deliver(visit, vm, outcome);
         return;
       }
-      if (visit.signal.aborted) break;
+      if (isGone(visit)) break;
       failure = outcome.reason;
       if (!mayReplay(method, outcome.wasSent, visit.body.isWhole)) break;
       if (outcome.wasStale) continue;
@@ -232,14 +228,14 @@ export class NodeHttpDataPlane implements DataPlane {
     visit: Visit,
     vm: VmUpstream | undefined,
   ): Promise<(HeldAnswer & { readonly kind: 'held' }) | NoAnswer> {
-    const { request, route, target, body, signal } = visit;
+    const { request, response, route, target, body } = visit;
     const outcome = await this.#client.ask(vm ?? route.upstream, {
       method: request.method ?? 'GET',
       path: target.path,
       headers: [...this.#headersFor(visit, vm), ...body.framing()],
       body,
       firstByteTimeoutMs: vm ? VM_FIRST_BYTE_TIMEOUT_MS : ORIGIN_FIRST_BYTE_TIMEOUT_MS,
-      signal,
+      client: response,
     });
     if (outcome.kind === 'none') {
       count(visit, vm, outcome.bytes);
@@ -277,7 +273,10 @@ export class NodeHttpDataPlane implements DataPlane {
       },
       route.signingKey && {
         key: route.signingKey,
-        moment: { nowS: Math.floor(clock.nowMs() / 1000), nonce: randomId(random, 26) },
+        moment: {
+          nowS: Math.floor(clock.nowMs() / 1000),
+          nonce: Buffer.from(random.bytes(16)).toString('base64url'),
+        },
       },
     );
   }
@@ -309,7 +308,7 @@ export class NodeHttpDataPlane implements DataPlane {
         response.end();
       } else await pipeline(message, response);
     } catch (error) {
-      failure = visit.signal.aborted ? 'client broke off' : messageOf(error);
+      failure = isGone(visit) ? 'client broke off' : messageOf(error);
       // An answer that ends too early must look so: the connection breaks instead of ending well.
       response.destroy();
       message.destroy();
@@ -320,7 +319,7 @@ export class NodeHttpDataPlane implements DataPlane {
 
   #giveUp(visit: Visit, vm: VmUpstream | undefined, failure: NoAnswer['reason']): void {
     const { response, route } = visit;
-    if (visit.signal.aborted) {
+    if (isGone(visit)) {
       this.#report(visit, vm ? 'vm' : 'origin', 499, { failure: 'client broke off' });
       return;
     }
@@ -361,6 +360,9 @@ export class NodeHttpDataPlane implements DataPlane {
     });
   }
 }
+
+/** The client went away before it had its answer. */
+const isGone = ({ response }: Visit): boolean => response.closed && !response.writableFinished;
 
 function count(visit: Visit, vm: VmUpstream | undefined, bytes: number): void {
   if (vm) visit.vmBytes += bytes;

@@ -1,3 +1,4 @@
+import type { EventEmitter } from 'node:events';
 import { type Agent, Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import { connect, type Socket } from 'node:net';
@@ -14,7 +15,8 @@ export interface UpstreamRequest {
   readonly body: RequestBody;
   /** Until the head of the answer is here. */
   readonly firstByteTimeoutMs: number;
-  readonly signal: AbortSignal;
+  /** When this closes there is nobody left to answer. */
+  readonly client: EventEmitter;
 }
 
 export interface Answer {
@@ -49,7 +51,7 @@ export class UpstreamClient {
     const kept = {
       keepAlive: true,
       maxSockets: SOCKETS_PER_UPSTREAM,
-      maxFreeSockets: 32,
+      maxFreeSockets: SOCKETS_PER_UPSTREAM,
       scheduling: 'lifo',
     } as const;
     const fresh = { keepAlive: false, maxSockets: SOCKETS_PER_UPSTREAM };
@@ -87,9 +89,11 @@ export class UpstreamClient {
     const agent = isIdempotent(asked.method) ? agents.kept : agents.fresh;
     const send = upstream.isTls ? httpsRequest : httpRequest;
     const { host, port } = upstream;
-    const { method, path, headers, signal } = asked;
+    const { method, path, headers, client } = asked;
     return new Promise((resolve) => {
-      const outgoing = send({ host, port, agent, method, path, headers, setHost: false, signal });
+      const outgoing = send({ host, port, agent, method, path, headers, setHost: false });
+      // Also after the answer, when there is nothing left to destroy.
+      client.once('close', () => outgoing.destroy());
       let wasSent = false;
       let timedOut = false;
       let bytes = () => 0;
