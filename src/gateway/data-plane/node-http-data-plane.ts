@@ -1,6 +1,5 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
 import { type Clock, messageOf, type Random } from '../../base/index.ts';
 import { type Listen, listenError } from '../../platform/sockets/index.ts';
 import type { Log } from '../../platform/telemetry/index.ts';
@@ -16,6 +15,7 @@ import {
 } from './data-plane.ts';
 import { clientHeaders, upstreamHeaders } from './headers.ts';
 import { type HeldAnswer, hold } from './held-answer.ts';
+import { pump } from './pump.ts';
 import { RequestBody } from './request-body.ts';
 import { chooseVm, mayReplay, parseTarget, type Target, withoutDefaultPort } from './target.ts';
 import { type NoAnswer, UpstreamClient } from './upstream-client.ts';
@@ -303,10 +303,10 @@ export class NodeHttpDataPlane implements DataPlane {
         // Nothing is left in it but its end, which frees the connection for the next request.
         message.resume();
       } else if (endedWell) {
-        await pipeline(message, response, { end: false });
+        await pump(message, response, true);
         if (!(await endedWell())) throw new Error('the VM ended in the middle of its answer');
         response.end();
-      } else await pipeline(message, response);
+      } else await pump(message, response);
     } catch (error) {
       failure = isGone(visit) ? 'client broke off' : messageOf(error);
       // An answer that ends too early must look so: the connection breaks instead of ending well.
