@@ -7,6 +7,10 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
  */
 export function pump(from: IncomingMessage, to: ServerResponse, leaveOpen = false): Promise<void> {
   return new Promise((resolve, reject) => {
+    if (to.closed || (from.destroyed && !from.readableEnded)) {
+      reject(new Error(to.closed ? 'the client broke off' : 'the server broke off'));
+      return;
+    }
     from.once('error', reject);
     from.once('close', () => {
       if (!from.readableEnded) reject(new Error('the server broke off'));
