@@ -47,6 +47,8 @@ export type VmEvent =
 
 /** Starts in a row that may fail before a VM is given up. */
 export const ATTEMPT_LIMIT = 6;
+/** How far the delay grows for a VM that did serve: to 1 s, so that its users are back at the edge soon. */
+const SERVED_ATTEMPT_LIMIT = 4;
 /** A VM that served this long counts as sound: its next failure is the first again. */
 const SOUND_AFTER_MS = 5000;
 const FIRST_DELAY_MS = 250;
@@ -98,7 +100,7 @@ function afterFailure(state: VmState, event: VmEvent & { kind: 'failed' }, nowMs
     return { phase: 'failed', sinceMs: nowMs, reason };
   }
   const isSound = state.phase === 'ready' && nowMs - state.sinceMs >= SOUND_AFTER_MS;
-  const attempt = isSound ? 1 : Math.min(state.attempt, ATTEMPT_LIMIT);
+  const attempt = isSound ? 1 : Math.min(state.attempt, hasServed ? SERVED_ATTEMPT_LIMIT : ATTEMPT_LIMIT);
   return {
     phase: 'waiting',
     sinceMs: nowMs,
