@@ -126,8 +126,9 @@ export class NodeHttpDataPlane implements DataPlane {
     socket.on('error', () => undefined);
     const target = parseTarget(request.url ?? '', request.headers.host);
     const route = target && snapshot.routes.get(target.hostName);
+    const hangUp = (status: string) => socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\n\r\n`);
     if (!target || !route || this.#closing) {
-      socket.end(`HTTP/1.1 ${target ? '404 Not Found' : '400 Bad Request'}\r\nConnection: close\r\n\r\n`);
+      hangUp(this.#closing ? '503 Service Unavailable' : target ? '404 Not Found' : '400 Bad Request');
       return;
     }
     this.#webSockets.add(socket);
@@ -144,6 +145,7 @@ export class NodeHttpDataPlane implements DataPlane {
         visit,
         snapshot.showServedBy ? servedBy : undefined,
       );
+      if (socket.destroyed && outcome.kind === 'none') return;
       if (outcome.kind === 'none') continue;
       const { status, firstByteMs, bytes } = outcome;
       this.#deps.observe({
@@ -157,7 +159,7 @@ export class NodeHttpDataPlane implements DataPlane {
       });
       return;
     }
-    socket.end('HTTP/1.1 502 Bad Gateway\r\nConnection: close\r\n\r\n');
+    hangUp('502 Bad Gateway');
     const nothing = { originBytes: 0, vmBytes: 0, wasReplayed: vm !== undefined };
     this.#deps.observe({ origin: route.origin, servedBy: 'gateway', status: 502, ...nothing });
   }
