@@ -2,22 +2,24 @@ import { createHmac, createPublicKey, generateKeyPairSync, hkdfSync, verify } fr
 import { httpbis, type Request } from 'http-message-signatures';
 import { describe, expect, it } from 'vitest';
 import { type SignedRequest, type SigningKey, verifyRequest } from '../trust/index.ts';
-import { makeTag, tagFields } from './tag.ts';
+import { makeTag, tagWriter } from './tag.ts';
 import { gatewayKey, gatewayVerifyingKey, sharedTagKey } from './tag-key.ts';
 
 const TOKEN = 'a-token-that-both-sides-hold';
 const tag = makeTag('api-url', '192.0.2.1:8081');
 const asked = { method: 'GET', authority: 'photos.example:8080', path: '/a' };
 
-function fieldsOf(list: readonly string[]): Record<string, string> {
-  const fields: Record<string, string> = {};
-  for (let i = 0; i + 1 < list.length; i += 2) fields[(list[i] ?? '').toLowerCase()] = list[i + 1] ?? '';
-  return fields;
-}
+const fieldsOf = (lines: string): Record<string, string> =>
+  Object.fromEntries(
+    Array.from(lines.matchAll(/(.+?): (.*)\r\n/g), ([, name = '', value = '']) => [
+      name.toLowerCase(),
+      value,
+    ]),
+  );
 
 function signedNow(key: SigningKey) {
   const moment = { nowS: Math.floor(Date.now() / 1000), nonce: 'abc' };
-  return fieldsOf(tagFields(tag, asked, { key, moment }));
+  return fieldsOf(tagWriter(tag, key)(asked, moment));
 }
 
 /** The same request as the other implementation of RFC 9421 wants it. */
@@ -102,11 +104,8 @@ describe("the gateway's signature", () => {
 describe("the document's digest", () => {
   it('stands beside the tag where it is wanted [gateway G2]', () => {
     const digested = makeTag('api-server', '11.22.1.1', (text) => `md5 of ${text}`);
-    expect(tagFields(digested, asked)).toEqual([
-      'Bng-API-Server',
-      '11.22.1.1',
-      'Bng-API-Digest',
-      'md5 of 11.22.1.1',
-    ]);
+    expect(tagWriter(digested)(asked, { nowS: 0, nonce: '' })).toBe(
+      'Bng-API-Server: 11.22.1.1\r\nBng-API-Digest: md5 of 11.22.1.1\r\n',
+    );
   });
 });

@@ -24,7 +24,7 @@ export function sharedTagKey(token: string): SharedKey {
     // Tells which token it came from, and nothing of it.
     keyId: createHash('sha256').update(secret).digest('base64url').slice(0, 22),
     algorithm: 'hmac-sha256',
-    sign: hmac,
+    sign: (base) => createHmac('sha256', secret).update(base, 'latin1').digest('base64'),
     verify: (base, signature) => signature.length === 32 && timingSafeEqual(hmac(base), signature),
   };
 }
@@ -44,7 +44,7 @@ export function gatewayKey(privateKey: KeyObject): SigningKey & { readonly publi
     keyId: thumbprint(publicJwk),
     algorithm: 'ed25519',
     publicJwk,
-    sign: (base) => sign(null, base, privateKey),
+    sign: (base) => sign(null, Buffer.from(base, 'latin1'), privateKey).toString('base64'),
   };
 }
 

@@ -7,7 +7,7 @@
  *     Bng-API-URL: virtualmachine.api.bng1234.example/version1/virtualmachine      api-url
  * @module
  */
-import { type SignedRequest, type SigningKey, signRequest } from '../trust/index.ts';
+import { requestSigner, type SignedRequest, type SigningKey } from '../trust/index.ts';
 
 export const TAG_FORMS = ['api-server', 'api-url'] as const;
 export type TagForm = (typeof TAG_FORMS)[number];
@@ -39,27 +39,38 @@ export interface SigningMoment {
 }
 
 /**
- * The tag as fields, name and value in turn: the tag, its digest when there is one, and the signature over it (RFC 9421)
- * together with the request's method, authority and path, so that it cannot be cut out and pasted onto another request.
+ * Writes the tag for one request after the other, each field with its CR LF: the tag, its digest when there is one, and the
+ * signature over it (RFC 9421) together with the request's method, authority and path, so that it cannot be cut out and
+ * pasted onto another request.
  */
+export function tagWriter(
+  tag: Tag,
+  key?: SigningKey,
+): (request: Pick<SignedRequest, 'method' | 'authority' | 'path'>, moment: SigningMoment) => string {
+  const digest = tag.digest === undefined ? '' : `${DIGEST_FIELD}: ${tag.digest}\r\n`;
+  const lines = `${tag.name}: ${tag.value}\r\n${digest}`;
+  if (!key) return () => lines;
+  const name = tag.name.toLowerCase();
+  const sign = requestSigner(key, [name]);
+  const fields = { [name]: tag.value };
+  return ({ method, authority, path }, { nowS, nonce }) => {
+    const times = { createdS: nowS, expiresS: nowS + SIGNATURE_LIFETIME_S, nonce };
+    const { signatureInput, signature } = sign({ method, authority, path, fields }, times);
+    return `${lines}Signature-Input: ${signatureInput}\r\nSignature: ${signature}\r\n`;
+  };
+}
+
+/** TEMPORARY until the old data plane goes. */
 export function tagFields(
   tag: Tag,
   request: Pick<SignedRequest, 'method' | 'authority' | 'path'>,
   signing?: { readonly key: SigningKey; readonly moment: SigningMoment },
 ): string[] {
-  const fields: string[] = [tag.name, tag.value];
-  if (tag.digest !== undefined) fields.push(DIGEST_FIELD, tag.digest);
-  if (!signing) return fields;
-  const { key, moment } = signing;
-  const name = tag.name.toLowerCase();
-  const { signatureInput, signature } = signRequest(
-    key,
-    { ...request, fields: { [name]: tag.value } },
-    [name],
-    { createdS: moment.nowS, expiresS: moment.nowS + SIGNATURE_LIFETIME_S, nonce: moment.nonce },
-  );
-  fields.push('Signature-Input', signatureInput, 'Signature', signature);
-  return fields;
+  const lines = tagWriter(tag, signing?.key)(request, signing?.moment ?? { nowS: 0, nonce: '' });
+  return lines
+    .split('\r\n')
+    .filter((line) => line !== '')
+    .flatMap((line) => [line.slice(0, line.indexOf(':')), line.slice(line.indexOf(':') + 2)]);
 }
 
 const DIGEST_FIELD = 'Bng-API-Digest';

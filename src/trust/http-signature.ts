@@ -14,7 +14,8 @@ export type SignatureAlgorithm = 'hmac-sha256' | 'ed25519';
 export interface SigningKey {
   readonly keyId: string;
   readonly algorithm: SignatureAlgorithm;
-  sign(base: Uint8Array): Uint8Array;
+  /** The signature, in base64, of a signature base, which is Latin-1. */
+  sign(base: string): string;
 }
 
 export interface VerifyingKey {
@@ -44,22 +45,25 @@ export interface SignatureTimes {
 const LABEL = 'orilla';
 const DERIVED = ['@method', '@authority', '@path'] as const;
 
-/** Signs method, authority, path and the named fields. Returns the values of `Signature-Input` and `Signature`. */
-export function signRequest(
+/**
+ * Signs method, authority, path and the named fields of one request after the other. What it returns gives the values of
+ * `Signature-Input` and `Signature`.
+ */
+export function requestSigner(
   key: SigningKey,
-  request: SignedRequest,
   fieldNames: readonly string[],
-  { createdS, expiresS, nonce }: SignatureTimes,
-): { readonly signatureInput: string; readonly signature: string } {
+): (
+  request: SignedRequest,
+  times: SignatureTimes,
+) => { readonly signatureInput: string; readonly signature: string } {
   const covered = [...DERIVED, ...fieldNames];
-  const parameters =
-    `(${covered.map((name) => `"${name}"`).join(' ')});created=${createdS};expires=${expiresS}` +
-    `;nonce="${nonce}";keyid="${key.keyId}";alg="${key.algorithm}"`;
-  const base = signatureBase(request, covered, parameters);
-  if (base === undefined) throw new Error(`a field to be signed is missing: ${fieldNames.join(', ')}`);
-  return {
-    signatureInput: `${LABEL}=${parameters}`,
-    signature: `${LABEL}=:${toBase64(key.sign(base))}:`,
+  const list = `(${covered.map((name) => `"${name}"`).join(' ')})`;
+  const keyParameters = `;keyid="${key.keyId}";alg="${key.algorithm}"`;
+  return (request, { createdS, expiresS, nonce }) => {
+    const parameters = `${list};created=${createdS};expires=${expiresS};nonce="${nonce}"${keyParameters}`;
+    const base = signatureBase(request, covered, parameters);
+    if (base === undefined) throw new Error(`a field to be signed is missing: ${fieldNames.join(', ')}`);
+    return { signatureInput: `${LABEL}=${parameters}`, signature: `${LABEL}=:${key.sign(base)}:` };
   };
 }
 
@@ -106,7 +110,7 @@ export function verifyRequest(request: SignedRequest, rules: VerificationRules):
     return refuse('the algorithm is not that of the key');
   const base = signatureBase(request, covered, parameters);
   if (!base) return refuse('a covered component is missing');
-  return key.verify(base, signature)
+  return key.verify(new TextEncoder().encode(base), signature)
     ? { isValid: true, keyId, nonce, expiresS }
     : refuse('the signature is wrong');
 }
@@ -116,14 +120,14 @@ function signatureBase(
   request: SignedRequest,
   covered: readonly string[],
   parameters: string,
-): Uint8Array | undefined {
+): string | undefined {
   let base = '';
   for (const name of covered) {
     const value = componentValue(request, name);
     if (value === undefined) return undefined;
     base += `"${name}": ${value}\n`;
   }
-  return new TextEncoder().encode(`${base}"@signature-params": ${parameters}`);
+  return `${base}"@signature-params": ${parameters}`;
 }
 
 function componentValue(request: SignedRequest, name: string): string | undefined {
@@ -194,5 +198,3 @@ function parseSignature(field: string): Uint8Array | undefined {
     return undefined;
   }
 }
-
-const toBase64 = (octets: Uint8Array): string => btoa(String.fromCharCode(...octets));

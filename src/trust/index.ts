@@ -1,11 +1,11 @@
 /** Who may do what, and how it is shown. Pure: the crypto is handed in. */
 
 export {
+  requestSigner,
   type SignatureAlgorithm,
   type SignatureVerdict,
   type SignedRequest,
   type SigningKey,
-  signRequest,
   type VerificationRules,
   type VerifyingKey,
   verifyRequest,

@@ -3,6 +3,7 @@
  * on with the last one, so that it can run in processes of its own.
  * @module
  */
+import type { LookupFunction } from 'node:net';
 import type { Closable } from '../../base/index.ts';
 import type { SigningKey } from '../../trust/index.ts';
 import type { Scope } from '../schema.ts';
@@ -13,6 +14,8 @@ export interface Upstream {
   readonly host: string;
   readonly port: number;
   readonly isTls: boolean;
+  /** Finds its addresses, where not every address will do. */
+  readonly lookup?: LookupFunction | undefined;
 }
 
 /** An origin's server in a VM at this edge. */

@@ -1,0 +1,39 @@
+import type { Clock, Random } from '../../base/index.ts';
+import { type Tag, tagWriter } from '../tag.ts';
+import type { Route } from './data-plane.ts';
+
+/** How many requests of an origin are under way: one for all of its hosts, and for one snapshot after the other. */
+export interface OriginLoad {
+  active: number;
+}
+
+/** A route as it is used. */
+export interface LiveRoute extends Route {
+  readonly load: OriginLoad;
+  /** The tag and its signature for one request, each field with its CR LF. */
+  readonly tagLines: (method: string, authority: string, path: string) => string;
+  /** CONNECT: nothing is asked, octets pass as they are. */
+  readonly isTunnel: boolean;
+}
+
+export function liveRoute(
+  { clock, random }: { readonly clock: Clock; readonly random: Random },
+  route: Route,
+  tag: Tag,
+  load: OriginLoad,
+): LiveRoute {
+  const write = tagWriter(tag, route.signingKey);
+  return {
+    ...route,
+    load,
+    isTunnel: false,
+    tagLines: (method, authority, path) =>
+      write(
+        { method, authority, path },
+        {
+          nowS: Math.floor(clock.nowMs() / 1000),
+          nonce: Buffer.from(random.bytes(16)).toString('base64url'),
+        },
+      ),
+  };
+}

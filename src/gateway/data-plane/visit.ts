@@ -1,0 +1,375 @@
+/**
+ * One request from its head to the end of its answer: who is to serve it, what is sent there, and who else is asked when that
+ * one fails. No socket is seen here, so it is the same for every version of HTTP.
+ *
+ * A VM may die at any moment. Therefore a small body of a request is kept, and a small answer of a VM is held, until it is
+ * whole: then the origin can be asked instead, and the client sees nothing of it.
+ * @module
+ */
+
+import { AnswerHold } from './answer-hold.ts';
+import type { AnswerHead, ClientEvents, ClientRequest, ClientStream } from './client.ts';
+import type { ServedBy, VmUpstream } from './data-plane.ts';
+import { UNTIL_CLOSE } from './http1/message-length.ts';
+import type { ResponseHead } from './http1/response-head.ts';
+import type { LiveRoute } from './live-route.ts';
+import type { Plane } from './plane.ts';
+import { chooseVm, isIdempotent, mayReplay, type Target, withoutDefaultPort } from './target.ts';
+import type { UpstreamEvents, UpstreamFailure, UpstreamStream } from './upstream.ts';
+
+/** Bodies up to this size are kept until the answer begins, so that the request can be sent again. */
+const KEEP_LIMIT_BYTES = 64 * 1024;
+const ORIGIN_FIRST_BYTE_TIMEOUT_MS = 60_000;
+/** A VM that is slower than this is passed over: the origin can still answer. */
+const VM_FIRST_BYTE_TIMEOUT_MS = 10_000;
+/** A silent upstream is given up after this long between two octets of an answer. */
+const ANSWER_IDLE_TIMEOUT_MS = 60_000;
+/** Without any octet for this long in either direction a WebSocket is taken for dead. */
+const TUNNEL_IDLE_TIMEOUT_MS = 10 * 60_000;
+/** One server twice (its kept connection was stale), then another. */
+const ATTEMPT_LIMIT = 3;
+
+export class Visit implements ClientEvents, UpstreamEvents {
+  readonly #plane: Plane;
+  readonly #client: ClientStream;
+  readonly #request: ClientRequest;
+  readonly #route: LiveRoute;
+  readonly #target: Target;
+  readonly #showServedBy: boolean;
+  readonly #startMs: number;
+  #vm: VmUpstream | undefined;
+  #stream: UpstreamStream | undefined;
+  #attempts = 0;
+  /** `keeping`: a small body is gathered. `answering`: the client has the answer's head. */
+  #phase: 'keeping' | 'asking' | 'answering' | 'tunnel' | 'over' = 'asking';
+  #kept: Buffer[] = [];
+  #body: Buffer | undefined;
+  /** Octets of a body that was not kept have gone upstream: it cannot be sent again. */
+  #isBodySpent = false;
+  #isBodyOver: boolean;
+  #hold: AnswerHold | undefined;
+  #endsWithConnection = false;
+  #status = 0;
+  #firstByteMs: number | undefined;
+  #sentBytes = 0;
+  #originBytes = 0;
+  #vmBytes = 0;
+  #wasReplayed = false;
+  /** When the upstream is given up, on the monotonic clock. */
+  deadlineMs = Number.POSITIVE_INFINITY;
+
+  constructor(plane: Plane, client: ClientStream, request: ClientRequest, route: LiveRoute, target: Target) {
+    this.#plane = plane;
+    this.#client = client;
+    this.#request = request;
+    this.#route = route;
+    this.#target = target;
+    this.#showServedBy = plane.snapshot.showServedBy;
+    this.#startMs = plane.clock.monotonicMs();
+    this.#isBodyOver = request.bodyLength === 0;
+    route.load.active += 1;
+  }
+
+  start(): void {
+    const { bodyLength, method } = this.#request;
+    const vm = chooseVm(this.#route, method, this.#target.path, this.#plane.nextTurn());
+    this.#vm = vm && this.#plane.upstreams.takes(vm) ? vm : undefined;
+    if (bodyLength > 0 && bodyLength <= KEEP_LIMIT_BYTES) {
+      this.#phase = 'keeping';
+      this.#client.wantBody();
+    } else this.#ask();
+  }
+
+  #ask(): void {
+    this.#attempts += 1;
+    const { upstreams } = this.#plane;
+    const upstream = this.#vm ?? this.#route.upstream;
+    if (!this.#vm && !upstreams.takes(upstream)) {
+      this.#giveUp('busy');
+      return;
+    }
+    this.#phase = 'asking';
+    this.#hold = undefined;
+    this.#extendDeadline();
+    const { method, bodyLength, isWebSocket } = this.#request;
+    this.#stream = upstreams.ask(
+      upstream,
+      {
+        method,
+        path: this.#target.path,
+        host: this.#route.originHost ?? this.#target.host,
+        fields: this.#fields(),
+        bodyLength,
+        body: this.#body,
+        isWebSocket,
+      },
+      this,
+      !isIdempotent(method),
+    );
+  }
+
+  #fields(): string {
+    const { address, scheme } = this.#client;
+    const { host } = this.#target;
+    const own = `X-Forwarded-For: ${address}\r\nX-Forwarded-Proto: ${scheme}\r\nX-Forwarded-Host: ${host}\r\n`;
+    // A VM of this edge need not be told where it is.
+    return this.#vm ? this.#request.kept + own : this.#request.kept + own + this.#tag();
+  }
+
+  #tag(): string {
+    const route = this.#route;
+    const { path } = this.#target;
+    const query = path.indexOf('?');
+    return route.tagLines(
+      this.#request.method,
+      withoutDefaultPort(route.originHost ?? this.#target.host, route.upstream.isTls),
+      query < 0 ? path : path.slice(0, query),
+    );
+  }
+
+  // From the client
+
+  onBody(octets: Buffer): boolean {
+    if (this.#phase === 'keeping') {
+      this.#kept.push(Buffer.from(octets));
+      return true;
+    }
+    // The answer is out already, and the rest of the request is read over.
+    if (this.#phase === 'over' || !this.#stream) return true;
+    this.#isBodySpent = true;
+    this.#extendDeadline();
+    return this.#stream.data(octets);
+  }
+
+  onBodyEnd(trailers: string): void {
+    this.#isBodyOver = true;
+    if (this.#phase === 'keeping') {
+      this.#body = this.#kept.length === 1 ? this.#kept[0] : Buffer.concat(this.#kept);
+      this.#kept = [];
+      this.#ask();
+    } else if (this.#phase !== 'over') this.#stream?.end(trailers);
+  }
+
+  onClientDrain(): void {
+    if (this.#phase !== 'over') this.#extendDeadline();
+    this.#stream?.resume();
+  }
+
+  onClientGone(reason: string): void {
+    if (this.#phase === 'over') {
+      this.#stream?.abandon();
+      return;
+    }
+    const wasTunnel = this.#phase === 'tunnel';
+    this.#stream?.abandon();
+    this.#over(
+      this.#servedBy,
+      wasTunnel ? this.#status : this.#status || 499,
+      wasTunnel ? undefined : reason,
+    );
+  }
+
+  // From the upstream
+
+  onUpstreamReady(): void {
+    if (this.#request.bodyLength !== 0 && this.#body === undefined) this.#client.wantBody();
+    if (this.#route.isTunnel) {
+      this.#upstreamSucceeded();
+      this.#switch(undefined);
+    }
+  }
+
+  onUpstreamDrain(): void {
+    if (!this.#isBodyOver) this.#client.wantBody();
+  }
+
+  onInterim(head: ResponseHead): void {
+    this.#client.interim(head);
+  }
+
+  onHead(head: ResponseHead): void {
+    this.#upstreamSucceeded();
+    if (head.status === 101) {
+      this.#switch({ ...head, servedBy: this.#servedByField, isLast: false });
+      return;
+    }
+    this.#extendDeadline();
+    this.#endsWithConnection = head.hasBody && head.bodyLength === UNTIL_CLOSE;
+    const hold = this.#vm && AnswerHold.of(head);
+    if (!hold) {
+      this.#begin(head);
+      return;
+    }
+    this.#hold = hold;
+    if (hold.patienceMs !== undefined) {
+      this.#plane.clock.after(hold.patienceMs, () => {
+        if (this.#hold === hold) this.#release(hold);
+      });
+    }
+  }
+
+  onData(octets: Buffer): boolean {
+    this.#extendDeadline();
+    const hold = this.#hold;
+    if (!hold) return this.#send(octets);
+    if (hold.isWholeIn(octets)) {
+      this.#hold = undefined;
+      this.#begin(hold.head);
+      return this.#send(octets);
+    }
+    hold.add(octets);
+    if (hold.isEnough) this.#release(hold);
+    return true;
+  }
+
+  onPause(): void {
+    if (this.#phase === 'answering') this.#client.flush();
+  }
+
+  onEnd(trailers: string): void {
+    if (!this.#vm || !this.#endsWithConnection) {
+      this.#finish(trailers);
+      return;
+    }
+    // It looks whole also when the VM died: that is asked for.
+    void this.#plane.upstreams.accepts(this.#vm).then((isAlive) => {
+      if (this.#phase === 'over') return;
+      if (isAlive) this.#finish(trailers);
+      else this.onFailure({ reason: 'broken', wasSent: true, wasStale: false });
+    });
+  }
+
+  #finish(trailers: string): void {
+    if (this.#hold) this.#release(this.#hold);
+    this.#client.end(trailers);
+    this.#over(this.#servedBy, this.#status, undefined);
+  }
+
+  onFailure(failure: UpstreamFailure): void {
+    if (this.#phase === 'over') return;
+    const { method } = this.#request;
+    if (!failure.wasStale)
+      this.#plane.upstreams.breaker(this.#vm ?? this.#route.upstream).failed(this.#plane.clock.monotonicMs());
+    if (this.#phase === 'answering' || this.#phase === 'tunnel') {
+      const wasTunnel = this.#phase === 'tunnel';
+      this.#client.abort();
+      this.#over(this.#servedBy, this.#status, wasTunnel ? undefined : this.#describe(failure.reason));
+      return;
+    }
+    const isWhole = this.#body !== undefined || !this.#isBodySpent;
+    const mayAskAgain = this.#attempts < ATTEMPT_LIMIT && mayReplay(method, failure.wasSent, isWhole);
+    if (mayAskAgain && failure.wasStale) this.#ask();
+    else if (mayAskAgain && this.#vm) {
+      this.#vm = undefined;
+      this.#wasReplayed = true;
+      this.#ask();
+    } else this.#giveUp(failure.reason);
+  }
+
+  onTraffic(octets: number): void {
+    if (this.#vm) this.#vmBytes += octets;
+    else this.#originBytes += octets;
+  }
+
+  /** The deadline has passed: whoever was waited for is given up. */
+  onDeadline(): void {
+    this.deadlineMs = Number.POSITIVE_INFINITY;
+    this.#stream?.abandon();
+    this.onFailure({ reason: 'timeout', wasSent: true, wasStale: false });
+  }
+
+  // To the client
+
+  #begin(head: ResponseHead): void {
+    this.#firstByteMs = this.#plane.clock.monotonicMs() - this.#startMs;
+    this.#phase = 'answering';
+    this.#status = head.status;
+    this.#client.begin({ ...head, servedBy: this.#servedByField, isLast: false });
+  }
+
+  #send(octets: Buffer): boolean {
+    this.#sentBytes += octets.length;
+    return this.#client.data(octets);
+  }
+
+  #release(hold: AnswerHold): void {
+    this.#hold = undefined;
+    this.#begin(hold.head);
+    for (const octets of hold.octets) this.#send(octets);
+    this.#client.flush();
+  }
+
+  #switch(head: AnswerHead | undefined): void {
+    this.#firstByteMs = this.#plane.clock.monotonicMs() - this.#startMs;
+    this.#phase = 'tunnel';
+    this.#status = head?.status ?? 200;
+    this.#extendDeadline();
+    this.#client.switchProtocols(head);
+  }
+
+  #giveUp(failure: UpstreamFailure['reason'] | 'busy'): void {
+    const status = failure === 'timeout' ? 504 : failure === 'busy' ? 503 : 502;
+    const message = this.#describe(failure);
+    const { origin } = this.#route;
+    this.#plane.log.warn({ origin, vm: this.#vm?.name, failure }, 'no answer from upstream');
+    this.#stream = undefined;
+    this.#plane.refuse(this.#client, this.#request.method, status, message);
+    this.#status = status;
+    this.#over('gateway', status, message);
+  }
+
+  #describe(failure: UpstreamFailure['reason'] | 'busy'): string {
+    const who = this.#vm ? `the VM ${this.#vm.name}` : `the origin ${this.#route.origin}`;
+    if (failure === 'broken' && this.#phase === 'answering') {
+      return this.#vm
+        ? 'the VM ended in the middle of its answer'
+        : `${who} ended in the middle of its answer`;
+    }
+    const what = {
+      refused: 'cannot be reached',
+      timeout: 'did not answer in time',
+      broken: 'broke off before it answered',
+      busy: 'is not asked for a moment: it failed too often, or has too many requests',
+    }[failure];
+    return `${who} ${what}`;
+  }
+
+  get #servedBy(): ServedBy {
+    return this.#vm ? 'vm' : 'origin';
+  }
+
+  get #servedByField(): string | undefined {
+    if (!this.#showServedBy) return undefined;
+    return this.#vm ? `vm/${this.#vm.name}` : 'origin';
+  }
+
+  #upstreamSucceeded(): void {
+    this.#plane.upstreams.breaker(this.#vm ?? this.#route.upstream).succeeded();
+  }
+
+  #extendDeadline(): void {
+    this.deadlineMs = this.#plane.clock.monotonicMs() + this.#patienceMs();
+  }
+
+  #patienceMs(): number {
+    if (this.#phase === 'tunnel') return TUNNEL_IDLE_TIMEOUT_MS;
+    if (this.#phase === 'answering') return ANSWER_IDLE_TIMEOUT_MS;
+    return this.#vm ? VM_FIRST_BYTE_TIMEOUT_MS : ORIGIN_FIRST_BYTE_TIMEOUT_MS;
+  }
+
+  #over(servedBy: ServedBy, status: number, failure: string | undefined): void {
+    this.#phase = 'over';
+    this.deadlineMs = Number.POSITIVE_INFINITY;
+    this.#route.load.active -= 1;
+    this.#plane.observe({
+      origin: this.#route.origin,
+      servedBy,
+      status,
+      ...(this.#firstByteMs !== undefined && { firstByteMs: this.#firstByteMs }),
+      originBytes: this.#originBytes,
+      vmBytes: this.#vmBytes,
+      wasReplayed: this.#wasReplayed,
+      failure,
+    });
+  }
+}
