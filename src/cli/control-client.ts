@@ -20,7 +20,23 @@ export class ControlClient {
   }
 
   async get<Schema extends z.ZodType>(path: string, schema: Schema): Promise<z.output<Schema>> {
-    const result = schema.safeParse(tryJson(await this.#ask('GET', path)));
+    return this.#read(await this.#ask('GET', path), schema);
+  }
+
+  async post<Schema extends z.ZodType>(
+    path: string,
+    body: object,
+    schema: Schema,
+  ): Promise<z.output<Schema>> {
+    return this.#read(await this.#ask('POST', path, body), schema);
+  }
+
+  async delete(path: string): Promise<void> {
+    await this.#ask('DELETE', path);
+  }
+
+  #read<Schema extends z.ZodType>(text: string, schema: Schema): z.output<Schema> {
+    const result = schema.safeParse(tryJson(text));
     if (result.success) return result.data;
     throw cliError(
       'control_failed',
@@ -29,14 +45,12 @@ export class ControlClient {
     );
   }
 
-  async delete(path: string): Promise<void> {
-    await this.#ask('DELETE', path);
-  }
-
   /** @throws `not_running`, or the error with which the server answered. */
-  async #ask(method: string, path: string): Promise<string> {
+  async #ask(method: string, path: string, body?: object): Promise<string> {
+    const headers = body ? { 'Content-Type': 'application/json' } : {};
+    const options = { socketPath: this.#socketPath, path, method, headers, timeout: 30_000 };
     const { status, text } = await new Promise<{ status: number; text: string }>((resolveAnswer, reject) => {
-      const asked = request({ socketPath: this.#socketPath, path, method, timeout: 30_000 }, (answer) => {
+      const asked = request(options, (answer) => {
         let received = '';
         answer.setEncoding('utf8');
         answer.on('data', (chunk: string) => {
@@ -48,7 +62,7 @@ export class ControlClient {
       });
       asked.on('timeout', () => asked.destroy(new Error('no answer within 30 s')));
       asked.on('error', (error) => reject(this.#describe(error)));
-      asked.end();
+      asked.end(body && JSON.stringify(body));
     });
     if (status < 400) return text;
     const { error } = errorSchema.safeParse(tryJson(text)).data ?? {};

@@ -22,7 +22,11 @@ export async function printGatewayStatus(options: { data: string; json?: boolean
       'first byte edge': ({ firstByteMs }) => time(firstByteMs.vm),
       'first byte origin': ({ firstByteMs }) => time(firstByteMs.origin),
     },
-    { ...options, empty: 'no sites: name one under gateway.origins in the configuration' },
+    {
+      ...options,
+      empty:
+        'no sites: add one with "orilla origin add", or name it under gateway.origins in the configuration',
+    },
   );
 }
 

@@ -4,7 +4,7 @@
  * @module
  */
 import { readFileSync } from 'node:fs';
-import { Command, CommanderError, Option } from 'commander';
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { packagePath } from '../platform/process/index.ts';
 import { failWith } from './output.ts';
 
@@ -27,6 +27,14 @@ const portOffsetOption = () =>
         `--port-offset: got "${text}", expected a whole number from 0 to 57000`,
       );
     });
+
+/** The values of an option that may be given several times. */
+const collect = (value: string, earlier: readonly string[] = []): string[] => [...earlier, value];
+
+const wholeNumber = (text: string): number => {
+  if (/^\d{1,9}$/.test(text)) return Number(text);
+  throw new InvalidArgumentError('expected a whole number');
+};
 
 const program = new Command('orilla')
   .description(
@@ -106,6 +114,53 @@ program
   .addOption(dataOption())
   .addOption(jsonOption())
   .action(async (options) => (await import('./gateway.ts')).printGatewayStatus(options));
+
+const origin = program
+  .command('origin')
+  .description(
+    'the origins of the Orilla that runs on this data folder: whose sites pass through its gateway',
+  );
+origin
+  .command('add')
+  .description('let a site pass through the gateway from now on, and print the token for its provider')
+  .argument('<name>', 'a DNS label that you choose')
+  .requiredOption(
+    '--host <host>',
+    "one of the site's names, without port; may be given several times",
+    collect,
+  )
+  .requiredOption('--upstream <url>', "the provider's server: http://192.0.2.7:9000")
+  .option('--max-vms <n>', 'how many VMs it may have here (default: 8)', wholeNumber)
+  .option('--image-host <host>', 'a server beside its own from which its images may be fetched', collect)
+  .option('--no-offload', 'forward and tag only: it gets no token and cannot load VMs')
+  .addOption(dataOption())
+  .addHelpText(
+    'after',
+    `
+The token is printed this once; hand it to the provider over a channel that you trust.
+Origins of the configuration are changed there; SIGHUP reloads it.`,
+  )
+  .action(async (name, options) => (await import('./origin.ts')).addOrigin(name, options));
+origin
+  .command('ls')
+  .description('list them')
+  .addOption(dataOption())
+  .addOption(jsonOption())
+  .action(async (options) => (await import('./origin.ts')).listOrigins(options));
+origin
+  .command('rm')
+  .description('forget an origin that was added; its token is refused and its VMs are stopped')
+  .argument('<name>', 'as `orilla origin ls` shows it')
+  .addOption(dataOption())
+  .action(async (name, options) => (await import('./origin.ts')).removeOrigin(name, options));
+origin
+  .command('rotate')
+  .description("change an origin's token: make a new one beside the old, then retire the old with --finish")
+  .argument('<name>', 'as `orilla origin ls` shows it')
+  .addOption(new Option('--finish', 'retire the old token: tags are signed by the new one').conflicts('now'))
+  .option('--now', 'both at once, for a token that others have seen')
+  .addOption(dataOption())
+  .action(async (name, options) => (await import('./origin.ts')).rotateOrigin(name, options));
 
 const image = program.command('image').description('VM images');
 image

@@ -7,10 +7,13 @@ import { dirname, resolve } from 'node:path';
 import { z } from 'zod';
 import { messageOf } from '../base/index.ts';
 import { TAG_FORMS } from '../gateway/index.ts';
+import { hostFaults, hostsSchema, imageHostsSchema, maxVmsSchema } from '../gateway/routes.ts';
 import {
   byteSizeSchema,
   configError,
   durationSchema,
+  hostNameSchema,
+  httpServerSchema,
   listenSchema,
   parseConfig,
 } from '../platform/config/index.ts';
@@ -18,51 +21,21 @@ import { LOG_LEVELS } from '../platform/telemetry/index.ts';
 import type { Configuration } from '../pool/schema.ts';
 import { labelSchema } from '../pool/schema.ts';
 
-const hostNameSchema = z
-  .string()
-  .regex(
-    /^(?=.{1,253}$)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*$/,
-    'expected a host name in lower case, without port, for example "photos.example"',
-  );
-
 const addressSchema = z
   .string()
   .regex(/^[A-Za-z0-9.:[\]-]{1,253}$/, 'expected a host name or an IP address, without port');
-
-const upstreamSchema = z.string().transform((text, context) => {
-  const url = URL.canParse(text) ? new URL(text) : undefined;
-  if (
-    url &&
-    /^https?:$/.test(url.protocol) &&
-    url.pathname === '/' &&
-    url.search === '' &&
-    url.username === ''
-  ) {
-    const isTls = url.protocol === 'https:';
-    return {
-      host: url.hostname.replace(/^\[|\]$/g, ''),
-      port: Number(url.port) || (isTls ? 443 : 80),
-      isTls,
-      authority: url.host,
-    };
-  }
-  context.addIssue('expected the URL of a server without path, for example "http://192.0.2.7:9000"');
-  return z.NEVER;
-});
 
 /** The bundled guest boots in 128 MiB; its content is in memory too. */
 const SMALL_MEMORY_BYTES = 192 * 2 ** 20;
 
 const originSchema = z.strictObject({
-  hosts: z.array(hostNameSchema).min(1),
-  upstream: upstreamSchema,
+  hosts: hostsSchema,
+  upstream: httpServerSchema,
   offload: z
     .strictObject({
       tokenFile: z.string().min(1),
-      /** Servers beside the origin's own from which its images may be fetched: host or host:port. */
-      imageHosts: z.array(z.string().min(1)).default([]),
-      /** How many VMs it may have here. */
-      maxVms: z.int().min(1).max(1000).default(8),
+      imageHosts: imageHostsSchema,
+      maxVms: maxVmsSchema,
     })
     .optional(),
 });
@@ -80,6 +53,7 @@ const configSchema = z
     log: z.enum(LOG_LEVELS).default('info'),
     gateway: z.strictObject({
       listen: listenSchema.default({ host: '127.0.0.1', port: 8080 }),
+      workers: z.int().min(1).max(256).optional(),
       edgeDomain: hostNameSchema,
       publicAddress: addressSchema.default('127.0.0.1'),
       showServedBy: z.boolean().default(true),
@@ -91,7 +65,8 @@ const configSchema = z
           publicHost: addressSchema.default('127.0.0.1'),
         })
         .prefault({}),
-      origins: z.record(labelSchema, originSchema),
+      /** Others are added by command. */
+      origins: z.record(labelSchema, originSchema).default({}),
     }),
     pool: z
       .strictObject({
@@ -108,22 +83,11 @@ const configSchema = z
     control: z.strictObject({ listen: listenSchema.default({ host: '127.0.0.1', port: 8088 }) }).prefault({}),
   })
   .superRefine((config, context) => {
-    const seen = new Map<string, string>();
-    for (const [origin, { hosts }] of Object.entries(config.gateway.origins)) {
-      for (const [index, host] of hosts.entries()) {
-        const other = seen.get(host);
-        const path = ['gateway', 'origins', origin, 'hosts', index];
-        if (other !== undefined)
-          context.addIssue({ code: 'custom', path, message: `${host} is a host of ${other} too` });
-        if (host.endsWith(`.${config.gateway.edgeDomain}`)) {
-          context.addIssue({
-            code: 'custom',
-            path,
-            message: `${host} is below the edge domain, where VMs have their names`,
-          });
-        }
-        seen.set(host, origin);
-      }
+    const { origins, edgeDomain } = config.gateway;
+    const claims = Object.entries(origins).map(([name, { hosts }]) => ({ name, hosts }));
+    for (const { origin, index, message } of hostFaults(claims, edgeDomain)) {
+      const path = ['gateway', 'origins', origin, 'hosts', index];
+      context.addIssue({ code: 'custom', path, message });
     }
     const { configurations, defaultConfiguration } = config.pool;
     if (defaultConfiguration !== undefined && !Object.hasOwn(configurations, defaultConfiguration)) {

@@ -13,10 +13,14 @@ export function dataFolder(folder: string) {
     /** Below which origins may name directories as images. */
     imageDirectory: join(folder, 'provided-images'),
     run: join(folder, 'run'),
+    /** The data plane's processes, and the socket over which they are told what to do. */
+    workers: join(folder, 'workers'),
     /** Downloads that can be had again. */
     cache: join(folder, 'cache'),
     /** The gateway's private key. */
     gatewayKey: join(folder, 'gateway-key.pem'),
+    /** Of origins that were added by command. */
+    originTokens: join(folder, 'origin-tokens'),
     acceleratorVerdict: join(folder, 'accelerator.json'),
     /** The operator's socket: whoever may open it may do everything. */
     controlSocket: join(folder, 'control.sock'),

@@ -1,6 +1,14 @@
 import { chmod, rm } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
 import { type Clock, type Closable, CloseStack, type Random } from '../base/index.ts';
 import { Gateway, type GatewayOptions } from '../gateway/index.ts';
+import {
+  addOriginRoutes,
+  type ConfiguredOrigin,
+  OriginDirectory,
+  type OriginTables,
+  originMigrations,
+} from '../gateway/routes.ts';
 import { createApiServer, listen } from '../platform/http/index.ts';
 import { openStore } from '../platform/store/index.ts';
 import { Health, type Log, Registry } from '../platform/telemetry/index.ts';
@@ -15,6 +23,7 @@ import {
 import { addPoolOperatorRoutes, addPoolReadRoutes } from '../pool/routes.ts';
 import type { EdgeConfig } from './config.ts';
 import { type DataFolder, makeDataFolder } from './data-folder.ts';
+import { type ConfigChanges, compareConfigs, withReloaded } from './reload.ts';
 import { addStatusPage, addStatusRoute, addTelemetryRoutes } from './routes.ts';
 import { originStatus } from './status.ts';
 
@@ -29,15 +38,29 @@ export interface EdgeDeps {
 /** Everything that one configuration names, running. */
 export class Edge implements Closable, AsyncDisposable {
   readonly #parts: CloseStack;
-  readonly gatewayPort: number;
-  readonly apiPort: number;
+  readonly #gateway: Gateway;
+  readonly #origins: OriginDirectory;
+  /** What is in effect. */
+  #config: EdgeConfig;
   readonly controlPort: number;
 
-  private constructor(parts: CloseStack, ports: Pick<Edge, 'gatewayPort' | 'apiPort' | 'controlPort'>) {
+  private constructor(
+    parts: CloseStack,
+    running: { gateway: Gateway; origins: OriginDirectory; config: EdgeConfig; controlPort: number },
+  ) {
     this.#parts = parts;
-    this.gatewayPort = ports.gatewayPort;
-    this.apiPort = ports.apiPort;
-    this.controlPort = ports.controlPort;
+    this.#gateway = running.gateway;
+    this.#origins = running.origins;
+    this.#config = running.config;
+    this.controlPort = running.controlPort;
+  }
+
+  get gatewayPort(): number {
+    return this.#gateway.port;
+  }
+
+  get apiPort(): number {
+    return this.#gateway.apiPort;
   }
 
   /** Starts in the order in which parts need each other; a failure half way closes what was started. */
@@ -51,13 +74,21 @@ export class Edge implements Closable, AsyncDisposable {
       const health = new Health();
 
       // First of all: its lock is what keeps two processes off one data folder.
-      const store = parts.add('store', await openStore<PoolTables>(data.store, poolMigrations));
+      const store = parts.add(
+        'store',
+        await openStore<PoolTables & OriginTables>(data.store, [...poolMigrations, ...originMigrations]),
+      );
+      const origins = await OriginDirectory.open(
+        { clock, random, log, store },
+        { edgeDomain: config.gateway.edgeDomain, tokenFolder: data.originTokens },
+        configuredOrigins(config),
+      );
       const images = await ImageStore.open({ clock, random }, data.images);
       const pool = parts.add(
         'pool',
         await Pool.start(
           { clock, random, log, registry, store, images, hypervisor: createHypervisor(deps, config, data) },
-          poolOptions(config, data),
+          poolOptions(config, data, origins),
         ),
       );
       const open = parts.add(
@@ -71,7 +102,10 @@ export class Edge implements Closable, AsyncDisposable {
       // After the servers that tell how it is: they answer until it has drained.
       const gateway = parts.add(
         'gateway',
-        await Gateway.start({ clock, random, log, registry, pool }, gatewayOptions(config, data)),
+        await Gateway.start(
+          { clock, random, log, registry, pool, origins },
+          gatewayOptions(config, data, version),
+        ),
       );
       let isClosing = false;
       health.register('gateway', () =>
@@ -81,29 +115,33 @@ export class Edge implements Closable, AsyncDisposable {
         isClosing = true;
       });
 
-      const status = async () => ({
-        version,
-        startedAtMs,
-        ready: health.report().ready,
-        gatewayPort: gateway.port,
-        apiPort: gateway.apiPort,
-        edgeDomain: config.gateway.edgeDomain,
-        origins: await originStatus(config, pool.list(), registry),
-        vms: pool.list(),
-      });
+      const status = async () => {
+        await Promise.all([gateway.refresh(), gateway.settled()]);
+        return {
+          version,
+          startedAtMs,
+          ready: health.report().ready,
+          gatewayPort: gateway.port,
+          apiPort: gateway.apiPort,
+          edgeDomain: config.gateway.edgeDomain,
+          origins: await originStatus(origins.list(), pool.list(), registry),
+          vms: pool.list(),
+        };
+      };
       for (const app of [open, operator]) {
-        addTelemetryRoutes(app, registry, health);
+        addTelemetryRoutes(app, registry, health, () => gateway.refresh());
         addStatusRoute(app, status);
         addPoolReadRoutes(app, pool, images);
       }
       addStatusPage(open);
       addPoolOperatorRoutes(operator, pool);
+      addOriginRoutes(operator, origins);
       const controlPort = await listen(open, config.control.listen);
       // The store's lock is ours, so a socket that is still there is a dead one's.
       await rm(data.controlSocket, { force: true });
       await listen(operator, { path: data.controlSocket });
       await chmod(data.controlSocket, 0o600);
-      return new Edge(parts, { gatewayPort: gateway.port, apiPort: gateway.apiPort, controlPort });
+      return new Edge(parts, { gateway, origins, config, controlPort });
     } catch (error) {
       return parts.failWith(error);
     }
@@ -111,6 +149,20 @@ export class Edge implements Closable, AsyncDisposable {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+
+  /**
+   * Takes over what can be changed without an interruption, and tells what that was and what waits for the next start. The
+   * log's level is the caller's to change.
+   *
+   * @throws `config_invalid`, `secret_file_unusable`; nothing is changed then.
+   */
+  async reload(config: EdgeConfig): Promise<ConfigChanges> {
+    await this.#origins.configure(configuredOrigins(config));
+    this.#gateway.configure(tagOptions(config));
+    const changes = compareConfigs(this.#config, config);
+    this.#config = withReloaded(this.#config, config);
+    return changes;
   }
 
   /** Takes no new work, ends what is under way, stops the machines. VMs stay wanted for the next start. */
@@ -133,37 +185,46 @@ function createHypervisor({ clock, log }: EdgeDeps, { pool }: EdgeConfig, data: 
   );
 }
 
-function poolOptions({ gateway, pool }: EdgeConfig, data: DataFolder) {
+function poolOptions({ pool }: EdgeConfig, data: DataFolder, origins: OriginDirectory) {
   return {
     imageDirectoryRoot: pool.imageDirectory ?? data.imageDirectory,
     imageHosts: (owner: string) => {
-      const origin = gateway.origins[owner];
+      const origin = origins.find(owner);
       return origin ? [origin.upstream.authority, ...(origin.offload?.imageHosts ?? [])] : [];
     },
     maxVms: pool.maxVms,
-    maxVmsOf: (owner: string) => gateway.origins[owner]?.offload?.maxVms ?? 0,
+    maxVmsOf: (owner: string) => origins.find(owner)?.offload?.maxVms ?? 0,
     readyTimeoutMs: pool.readyTimeout,
   };
 }
 
-function gatewayOptions({ gateway, pool }: EdgeConfig, data: DataFolder): GatewayOptions {
-  const { listen: address, edgeDomain, publicAddress, showServedBy, tag, tagDigest, api, origins } = gateway;
+function gatewayOptions(config: EdgeConfig, data: DataFolder, version: string): GatewayOptions {
+  const { gateway, pool } = config;
+  const { listen: address, edgeDomain, publicAddress, api } = gateway;
   return {
+    ...tagOptions(config),
+    version,
+    workers: gateway.workers ?? availableParallelism(),
+    workerFolder: data.workers,
     listen: address,
     edgeDomain,
     publicAddress,
-    showServedBy,
-    tagForm: tag,
-    addsTagDigest: tagDigest === 'md5',
     keyFile: data.gatewayKey,
     api,
-    sites: Object.entries(origins).map(([origin, { hosts, upstream, offload }]) => ({
-      origin,
-      hosts,
-      upstream,
-      tokenFile: offload?.tokenFile,
-    })),
     configurations: pool.configurations,
     defaultConfiguration: pool.defaultConfiguration ?? Object.keys(pool.configurations)[0] ?? '',
   };
 }
+
+function tagOptions({ gateway }: EdgeConfig) {
+  const { showServedBy, tag, tagDigest } = gateway;
+  return { showServedBy, tagForm: tag, addsTagDigest: tagDigest === 'md5' };
+}
+
+const configuredOrigins = ({ gateway }: EdgeConfig): ConfiguredOrigin[] =>
+  Object.entries(gateway.origins).map(([name, { hosts, upstream, offload }]) => ({
+    name,
+    hosts,
+    upstream,
+    offload,
+  }));

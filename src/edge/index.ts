@@ -15,3 +15,4 @@ export { type EdgeConfig, parseEdgeConfig, readEdgeConfig } from './config.ts';
 export { type DataFolder, dataFolder } from './data-folder.ts';
 export { examine, type Finding } from './doctor.ts';
 export { Edge, type EdgeDeps } from './edge.ts';
+export type { ConfigChanges } from './reload.ts';

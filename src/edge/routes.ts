@@ -6,7 +6,13 @@ import type { Health, Registry } from '../platform/telemetry/index.ts';
 import { type Status, statusSchema } from './schema.ts';
 
 /** Liveness, readiness and metrics: the three that a machine asks for. */
-export function addTelemetryRoutes(app: ApiServer, registry: Registry, health: Health): void {
+/** @param refresh brings the metrics up to date. */
+export function addTelemetryRoutes(
+  app: ApiServer,
+  registry: Registry,
+  health: Health,
+  refresh: () => Promise<void>,
+): void {
   const readinessSchema = z.object({
     ready: z.boolean(),
     parts: z.record(z.string(), z.object({ ready: z.boolean(), reason: z.string().optional() })),
@@ -24,7 +30,10 @@ export function addTelemetryRoutes(app: ApiServer, registry: Registry, health: H
   app.get(
     '/metrics',
     { schema: { summary: 'Metrics in the Prometheus text format' } },
-    async (_request, reply) => reply.type(registry.contentType).send(await registry.metrics()),
+    async (_request, reply) => {
+      await refresh();
+      return reply.type(registry.contentType).send(await registry.metrics());
+    },
   );
 }
 

@@ -1,11 +1,12 @@
+import type { Origin } from '../gateway/routes.ts';
+import { httpServerUrl } from '../platform/config/index.ts';
 import type { Registry } from '../platform/telemetry/index.ts';
 import type { Vm } from '../pool/schema.ts';
-import type { EdgeConfig } from './config.ts';
 import type { Status } from './schema.ts';
 
 /** What the origins' traffic came to, read from the same metrics that `/metrics` shows. */
 export async function originStatus(
-  config: EdgeConfig,
+  origins: readonly Origin[],
   vms: readonly Vm[],
   registry: Registry,
 ): Promise<Status['origins']> {
@@ -13,14 +14,14 @@ export async function originStatus(
   const bytes = await readCounter(registry, 'orilla_gateway_upstream_bytes_total');
   const firstByte = await readHistogram(registry, 'orilla_gateway_first_byte_seconds');
   const replays = await readCounter(registry, 'orilla_gateway_replays_total');
-  return Object.entries(config.gateway.origins).map(([name, { hosts, upstream, offload }]) => {
+  return origins.map(({ name, hosts, upstream, offload }) => {
     const servedBy = (who: string) => requests({ origin: name, served_by: who });
     const carried = (by: string) => bytes({ origin: name, upstream: by });
     const ready = vms.filter((vm) => vm.owner === name && vm.phase === 'ready');
     return {
       name,
-      hosts,
-      upstream: `${upstream.isTls ? 'https' : 'http'}://${upstream.authority}`,
+      hosts: [...hosts],
+      upstream: httpServerUrl(upstream),
       mayOffload: offload !== undefined,
       servedBy: ready.length > 0 ? ready.map((vm) => `vm/${vm.name}`) : ['origin'],
       requests: { origin: servedBy('origin'), vm: servedBy('vm'), gateway: servedBy('gateway') },

@@ -6,15 +6,15 @@ import type { Listen } from '../platform/sockets/index.ts';
 import type { Log, Registry } from '../platform/telemetry/index.ts';
 import type { Pool } from '../pool/index.ts';
 import type { Configuration } from '../pool/schema.ts';
-import type { SigningKey } from '../trust/index.ts';
-import type { DataPlane } from './data-plane/data-plane.ts';
-import { NodeHttpDataPlane } from './data-plane/node-http-data-plane.ts';
-import { gatewayMetrics } from './metrics.ts';
-import { routeSnapshot, type Site, vmHost } from './offload.ts';
-import { readOrMakeGatewayKey, readOrMakeToken } from './secret-file.ts';
+import { showTally } from './metrics.ts';
+import { routeSnapshot, vmHost } from './offload.ts';
+import type { OriginDirectory } from './origins/origin-directory.ts';
+import { OrphanedVms } from './origins/orphaned-vms.ts';
+import { readOrMakeGatewayKey } from './secret-file.ts';
 import { makeTag, type TagForm } from './tag.ts';
-import { gatewayKey, sharedTagKey } from './tag-key.ts';
+import { gatewayKey } from './tag-key.ts';
 import { createVmApi } from './vm-api/vm-api.ts';
+import { WorkerFleet } from './worker-fleet.ts';
 
 export interface GatewayDeps {
   readonly clock: Clock;
@@ -22,18 +22,29 @@ export interface GatewayDeps {
   readonly log: Log;
   readonly registry: Registry;
   readonly pool: Pool;
+  readonly origins: OriginDirectory;
 }
 
-export interface GatewayOptions {
+/** What can be changed while the gateway runs. */
+export interface TagOptions {
+  readonly showServedBy: boolean;
+  readonly tagForm: TagForm;
+  /** Adds the document's MD5 digest of the tag [gateway G2]. */
+  readonly addsTagDigest: boolean;
+}
+
+export interface GatewayOptions extends TagOptions {
+  /** Of this program: workers of another version are replaced. */
+  readonly version: string;
+  /** How many processes carry the traffic. */
+  readonly workers: number;
+  /** Where they work. */
+  readonly workerFolder: string;
   readonly listen: Listen;
   /** The domain under which VMs have their names. */
   readonly edgeDomain: string;
   /** The address at which users reach this gateway, for answers of the VM API. */
   readonly publicAddress: string;
-  readonly showServedBy: boolean;
-  readonly tagForm: TagForm;
-  /** Adds the document's MD5 digest of the tag [gateway G2]. */
-  readonly addsTagDigest: boolean;
   /** The gateway's own signing key; made at the first start. */
   readonly keyFile: string;
   readonly api: {
@@ -41,42 +52,53 @@ export interface GatewayOptions {
     /** The API's name or address as origins reach it; its port is added when it is not 80. */
     readonly publicHost: string;
   };
-  readonly sites: readonly (Site & {
-    /** The file with the origin's token; without one it cannot load VMs. */
-    readonly tokenFile?: string | undefined;
-  })[];
   readonly configurations: Readonly<Record<string, Configuration>>;
   readonly defaultConfiguration: string;
 }
 
 /** The gateway: the data plane that tags and forwards, and the VM API [gateway G16]. */
 export class Gateway implements Closable {
-  readonly #dataPlane: DataPlane;
+  readonly #dataPlane: WorkerFleet;
   readonly #parts: CloseStack;
+  readonly #applyTag: (options: TagOptions) => void;
   readonly apiPort: number;
 
-  private constructor(dataPlane: DataPlane, apiPort: number, parts: CloseStack) {
+  private constructor(
+    dataPlane: WorkerFleet,
+    apiPort: number,
+    parts: CloseStack,
+    applyTag: (options: TagOptions) => void,
+  ) {
     this.#dataPlane = dataPlane;
     this.apiPort = apiPort;
     this.#parts = parts;
+    this.#applyTag = applyTag;
   }
 
   static async start(deps: GatewayDeps, options: GatewayOptions): Promise<Gateway> {
-    const { clock, random, log, pool } = deps;
+    const { clock, log, pool, origins } = deps;
     const parts = new CloseStack(clock);
     try {
-      const observe = gatewayMetrics(deps.registry);
       const ownKey = gatewayKey(await readOrMakeGatewayKey(options.keyFile));
-      const { sites, tokens } = await enrol(deps, options, ownKey);
       const dataPlane = parts.add(
         'data plane',
-        await NodeHttpDataPlane.start({ clock, random, log, observe }, options.listen),
+        await WorkerFleet.start(
+          { clock, log },
+          {
+            listen: options.listen,
+            more: {},
+            count: options.workers,
+            folder: options.workerFolder,
+            version: options.version,
+          },
+        ),
       );
+      showTally(deps.registry, dataPlane.counted);
       const withPort = (host: string, port: number) => (port === 80 ? host : `${host}:${port}`);
       const api: ApiServer = await createVmApi(
         { clock, log, pool },
         {
-          tokens,
+          originOf: (token) => origins.originOf(token),
           signingKeys: [{ ...ownKey.publicJwk, kid: ownKey.keyId, use: 'sig' }],
           configurations: options.configurations,
           defaultConfiguration: options.defaultConfiguration,
@@ -85,16 +107,34 @@ export class Gateway implements Closable {
         },
       );
       parts.add('VM API', api);
+      // Whoever is told that a VM is ready, or gone, finds it so with the next request.
+      api.addHook('onSend', async () => dataPlane.settled());
       const apiPort = await listen(api, options.api.listen);
       const address = withPort(options.api.publicHost, apiPort);
-      const tag = makeTag(options.tagForm, address, options.addsTagDigest ? md5 : undefined);
-      const { edgeDomain, showServedBy } = options;
-      const apply = () =>
+      const { edgeDomain } = options;
+      let tagOptions: TagOptions = options;
+      const orphans = new OrphanedVms({ log, pool, origins });
+      const apply = () => {
+        const { showServedBy, tagForm, addsTagDigest } = tagOptions;
+        const tag = makeTag(tagForm, address, addsTagDigest ? md5 : undefined);
+        const sites = origins.list().map(({ name, hosts, upstream, tagKey }) => ({
+          origin: name,
+          hosts,
+          upstream,
+          signingKey: tagKey ?? ownKey,
+        }));
         dataPlane.apply(routeSnapshot(sites, pool.list(), { edgeDomain, tag, showServedBy }));
-      const subscription = pool.subscribe(apply);
-      parts.defer('routes', () => subscription[Symbol.dispose]());
+        orphans.stop();
+      };
+      parts.add('VMs without an origin', orphans);
+      for (const subscription of [pool.subscribe(apply), origins.subscribe(apply)]) {
+        parts.defer('routes', () => subscription[Symbol.dispose]());
+      }
       apply();
-      return new Gateway(dataPlane, apiPort, parts);
+      return new Gateway(dataPlane, apiPort, parts, (changed) => {
+        tagOptions = changed;
+        apply();
+      });
     } catch (error) {
       return parts.failWith(error);
     }
@@ -104,30 +144,24 @@ export class Gateway implements Closable {
     return this.#dataPlane.port;
   }
 
+  /** Resolves when requests are served as the pool and the origins are now. */
+  settled(): Promise<void> {
+    return this.#dataPlane.settled();
+  }
+
+  /** Resolves when the metrics hold all requests that are over. */
+  refresh(): Promise<void> {
+    return this.#dataPlane.refresh();
+  }
+
+  /** From the next request on. */
+  configure(options: TagOptions): void {
+    this.#applyTag(options);
+  }
+
   close(): Promise<void> {
     return this.#parts.close();
   }
-}
-
-/** Each site with the key by which its tags are signed, and the tokens that the VM API knows. */
-async function enrol(
-  { random, log }: GatewayDeps,
-  { sites }: GatewayOptions,
-  ownKey: SigningKey,
-): Promise<{ sites: Site[]; tokens: (readonly [token: string, origin: string])[] }> {
-  const tokens: (readonly [string, string])[] = [];
-  const keyed: Site[] = [];
-  for (const { tokenFile, ...site } of sites) {
-    if (tokenFile === undefined) {
-      keyed.push({ ...site, signingKey: ownKey });
-      continue;
-    }
-    const { token, isNew } = await readOrMakeToken(random, tokenFile);
-    if (isNew) log.info({ origin: site.origin, file: tokenFile }, 'made a token for an origin');
-    tokens.push([token, site.origin]);
-    keyed.push({ ...site, signingKey: sharedTagKey(token) });
-  }
-  return { sites: keyed, tokens };
 }
 
 const md5 = (text: string): string => createHash('md5').update(text).digest('hex');

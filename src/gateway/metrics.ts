@@ -1,51 +1,103 @@
-import { Counter, Histogram, type Registry } from '../platform/telemetry/index.ts';
-import type { Exchange } from './data-plane/data-plane.ts';
+import type { Metric, Registry } from '../platform/telemetry/index.ts';
+import type { ServedBy } from './data-plane/data-plane.ts';
+import { FIRST_BYTE_BUCKETS_S, type OriginTally, type ServerTally, type Tally } from './data-plane/tally.ts';
 
-const FIRST_BYTE_BUCKETS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30];
+interface Sample {
+  readonly labels: Readonly<Record<string, string | number>>;
+  readonly value: number;
+  /** In place of the metric's own name. */
+  readonly metricName?: string;
+}
 
-/** Counts what passed. Labels are origins of the configuration and fixed words, so their number is bounded. */
-export function gatewayMetrics(registry: Registry): (exchange: Exchange) => void {
-  const registers = [registry];
-  const requests = new Counter({
-    name: 'orilla_gateway_requests_total',
-    help: 'Requests by who answered them: origin, vm, or the gateway itself because nobody could.',
-    labelNames: ['origin', 'served_by', 'status_class'],
-    registers,
-  });
-  const bytes = new Counter({
-    name: 'orilla_gateway_upstream_bytes_total',
-    help: 'Octets over connections to origins and to VMs, both ways, heads included.',
-    labelNames: ['origin', 'upstream'],
-    registers,
-  });
-  const firstByte = new Histogram({
-    name: 'orilla_gateway_first_byte_seconds',
-    help: "From a request's head to the first octet of its answer.",
-    labelNames: ['origin', 'served_by'],
-    buckets: FIRST_BYTE_BUCKETS,
-    registers,
-  });
-  const replays = new Counter({
-    name: 'orilla_gateway_replays_total',
-    help: 'Requests that a VM failed and the origin answered instead.',
-    labelNames: ['origin'],
-    registers,
-  });
-  const broken = new Counter({
-    name: 'orilla_gateway_broken_answers_total',
-    help: 'Answers that ended before they were whole, by who gave them.',
-    labelNames: ['origin', 'served_by'],
-    registers,
-  });
-  return (exchange) => {
-    const { origin, servedBy: served_by, status } = exchange;
-    requests.inc({ origin, served_by, status_class: `${Math.floor(status / 100)}xx` });
-    bytes.inc({ origin, upstream: 'origin' }, exchange.originBytes);
-    bytes.inc({ origin, upstream: 'vm' }, exchange.vmBytes);
-    if (exchange.firstByteMs !== undefined)
-      firstByte.observe({ origin, served_by }, exchange.firstByteMs / 1000);
-    if (exchange.wasReplayed) replays.inc({ origin });
-    if (exchange.firstByteMs !== undefined && exchange.failure !== undefined)
-      broken.inc({ origin, served_by });
+/**
+ * Shows what the data plane has counted. The counts are made in other processes, so that they are read out of a tally instead of
+ * being made here. Labels are names of origins and fixed words: their number is bounded.
+ */
+export function showTally(registry: Registry, tally: Tally): void {
+  const show = (
+    type: 'counter' | 'histogram',
+    name: string,
+    help: string,
+    samplesOf: (origin: string, counted: OriginTally) => Sample[],
+  ) => {
+    const metric = {
+      name,
+      help,
+      type,
+      aggregator: 'sum',
+      get: async () => ({
+        name,
+        help,
+        type,
+        aggregator: 'sum',
+        values: Array.from(tally.origins, ([origin, counted]) => samplesOf(origin, counted)).flat(),
+      }),
+      reset: () => undefined,
+    };
+    // The registry asks no more of a metric than this.
+    registry.registerMetric(metric as unknown as Metric);
   };
+
+  show(
+    'counter',
+    'orilla_gateway_requests_total',
+    'Requests by who answered them: origin, vm, or the gateway itself because nobody could.',
+    (origin, counted) =>
+      eachServer(counted).flatMap(([served_by, { requests }]) =>
+        requests.map((value, index) => ({
+          labels: { origin, served_by, status_class: `${index + 1}xx` },
+          value,
+        })),
+      ),
+  );
+  show(
+    'counter',
+    'orilla_gateway_upstream_bytes_total',
+    'Octets over connections to origins and to VMs, both ways, heads included.',
+    (origin, { originBytes, vmBytes }) => [
+      { labels: { origin, upstream: 'origin' }, value: originBytes },
+      { labels: { origin, upstream: 'vm' }, value: vmBytes },
+    ],
+  );
+  show(
+    'histogram',
+    'orilla_gateway_first_byte_seconds',
+    "From a request's head to the first octet of its answer.",
+    (origin, counted) =>
+      eachServer(counted).flatMap(([served_by, server]) => histogram({ origin, served_by }, server)),
+  );
+  show(
+    'counter',
+    'orilla_gateway_replays_total',
+    'Requests that a VM failed and the origin answered instead.',
+    (origin, { replays }) => [{ labels: { origin }, value: replays }],
+  );
+  show(
+    'counter',
+    'orilla_gateway_broken_answers_total',
+    'Answers that ended before they were whole, by who gave them.',
+    (origin, counted) =>
+      eachServer(counted).map(([served_by, { broken }]) => ({
+        labels: { origin, served_by },
+        value: broken,
+      })),
+  );
+}
+
+const eachServer = ({ servers }: OriginTally): [ServedBy, ServerTally][] =>
+  Object.entries(servers) as [ServedBy, ServerTally][];
+
+/** As Prometheus wants it: each bucket with those below it. */
+function histogram(labels: { origin: string; served_by: string }, server: ServerTally): Sample[] {
+  const name = 'orilla_gateway_first_byte_seconds';
+  let below = 0;
+  return [
+    ...FIRST_BYTE_BUCKETS_S.map((le, index) => {
+      below += server.firstByteBuckets[index] ?? 0;
+      return { metricName: `${name}_bucket`, labels: { ...labels, le }, value: below };
+    }),
+    { metricName: `${name}_bucket`, labels: { ...labels, le: '+Inf' }, value: server.firstByteCount },
+    { metricName: `${name}_sum`, labels, value: server.firstByteSumS },
+    { metricName: `${name}_count`, labels, value: server.firstByteCount },
+  ];
 }

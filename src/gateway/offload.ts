@@ -4,10 +4,10 @@
  * @module
  */
 import type { Vm } from '../pool/schema.ts';
-import type { SigningKey } from '../trust/index.ts';
 import type { Route, RouteSnapshot, Upstream, VmUpstream } from './data-plane/data-plane.ts';
 import { type Scope, scopeSchema } from './schema.ts';
 import type { Tag } from './tag.ts';
+import type { TagKey } from './tag-key.ts';
 
 /** A site whose traffic passes here. */
 export interface Site {
@@ -17,7 +17,7 @@ export interface Site {
   readonly hosts: readonly string[];
   readonly upstream: Upstream;
   /** By which the tag is signed for it. */
-  readonly signingKey?: SigningKey | undefined;
+  readonly signingKey?: TagKey | undefined;
 }
 
 /** The routes at this moment: each site's hosts, and `<vm>.<edge domain>` for each of its VMs [gateway G10]. */

@@ -177,7 +177,9 @@ export class RunningOrilla implements AsyncDisposable {
       await this.ended;
       clearTimeout(killing);
     }
-    await Promise.all(machinesIn(this.data).map((machine) => endProcess(systemClock, machine, 0)));
+    // Machines and workers outlive a process that was killed.
+    const left = processesIn(this.data, () => true);
+    await Promise.all(left.map((each) => endProcess(systemClock, each, 0)));
     if (this.#ownFolder !== undefined) rmSync(this.#ownFolder, { recursive: true, force: true });
   }
 }

@@ -5,9 +5,9 @@
  */
 import type { LookupFunction } from 'node:net';
 import type { Closable } from '../../base/index.ts';
-import type { SigningKey } from '../../trust/index.ts';
 import type { Scope } from '../schema.ts';
 import type { Tag } from '../tag.ts';
+import type { TagKey } from '../tag-key.ts';
 
 /** A server to which requests are forwarded. */
 export interface Upstream {
@@ -33,7 +33,7 @@ export interface Route {
   /** The host that the origin knows itself by, when the request came under another (`<vm>.<edge domain>`). */
   readonly originHost?: string | undefined;
   /** Signs the tag for this origin; absent where tags are not signed. */
-  readonly signingKey?: SigningKey | undefined;
+  readonly signingKey?: TagKey | undefined;
   /** VMs that are ready to serve this host; requests take them in turn. Empty: the origin serves. */
   readonly vms: readonly VmUpstream[];
 }

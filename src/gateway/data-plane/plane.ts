@@ -10,7 +10,7 @@ import { Visit } from './visit.ts';
 export interface DataPlaneDeps {
   readonly clock: Clock;
   readonly random: Random;
-  readonly log: Log;
+  readonly log: Omit<Log, 'child'>;
   /** Told once about every request when it is over. */
   readonly observe: (exchange: Exchange) => void;
 }
@@ -21,7 +21,7 @@ const REQUESTS_PER_ORIGIN = 4096;
 /** What all connections of a data plane share: the routes, the servers behind them, and who is told of what passed. */
 export class Plane {
   readonly clock: Clock;
-  readonly log: Log;
+  readonly log: Omit<Log, 'child'>;
   readonly upstreams: Upstreams;
   readonly #deps: DataPlaneDeps;
   readonly #loads = new Map<string, OriginLoad>();

@@ -12,6 +12,12 @@ const DRAIN_TIMEOUT_MS = 10_000;
 const CONNECTION_LIMIT = 20_000;
 const BACKLOG = 1024;
 
+/** What a data plane does beside plain HTTP. Plain data: it is handed to other processes. */
+export interface RawDataPlaneOptions {
+  /** Several processes listen on the same ports, and the kernel spreads the connections over them. */
+  readonly sharesPorts?: boolean;
+}
+
 /** The data plane: HTTP straight from the sockets, in this process. */
 export class RawDataPlane implements DataPlane, Closable {
   readonly #plane: Plane;
@@ -28,11 +34,15 @@ export class RawDataPlane implements DataPlane, Closable {
   }
 
   /** @throws `port_taken`, `cannot_listen` */
-  static async start(deps: DataPlaneDeps, listen: Listen): Promise<RawDataPlane> {
+  static async start(
+    deps: DataPlaneDeps,
+    listen: Listen,
+    { sharesPorts = false }: RawDataPlaneOptions = {},
+  ): Promise<RawDataPlane> {
     const plane = new RawDataPlane(deps);
     await new Promise<void>((resolve, reject) => {
       plane.#server.once('error', (error) => reject(listenError(error, listen)));
-      plane.#server.listen({ ...listen, backlog: BACKLOG }, resolve);
+      plane.#server.listen({ ...listen, backlog: BACKLOG, reusePort: sharesPorts }, resolve);
     });
     plane.#sweep();
     return plane;

@@ -7,8 +7,11 @@ import { exchange } from '../../../test/support/raw-http.ts';
 import { temporaryFolder } from '../../../test/support/temporary-folder.ts';
 import { SMALL, startTestPool, untilVm } from '../../../test/support/test-pool.ts';
 import { systemClock, systemRandom } from '../../base/index.ts';
+import { openStore } from '../../platform/store/index.ts';
 import { silentLog } from '../../platform/telemetry/index.ts';
 import { Gateway } from '../gateway.ts';
+import { OriginDirectory } from '../origins/origin-directory.ts';
+import { type OriginTables, originMigrations } from '../origins/origin-table.ts';
 import { EdgeOffload, type EdgeOffloadOptions } from './edge-offload.ts';
 
 const TOKEN = 'the-token-of-the-photo-site';
@@ -17,6 +20,7 @@ const LOOPBACK = { host: '127.0.0.1', port: 0 };
 let folder: string;
 let running: Awaited<ReturnType<typeof startTestPool>>;
 let gateway: Gateway;
+let origins: OriginDirectory;
 let originPort: number;
 let answer: (request: IncomingMessage, response: ServerResponse) => void;
 let log: string[];
@@ -34,6 +38,25 @@ beforeEach(async () => {
     origin.closeAllConnections();
     await new Promise((resolve) => origin.close(resolve));
   });
+  const store = await openStore<OriginTables>(join(folder, 'origins.db'), originMigrations);
+  closers.push(() => store.close());
+  origins = await OriginDirectory.open(
+    { clock: systemClock, random: systemRandom, log: silentLog, store },
+    { edgeDomain: 'edge.example', tokenFolder: join(folder, 'tokens') },
+    [
+      {
+        name: 'photos',
+        hosts: ['photos.example'],
+        upstream: {
+          host: '127.0.0.1',
+          port: originPort,
+          isTls: false,
+          authority: `127.0.0.1:${originPort}`,
+        },
+        offload: { maxVms: 3, imageHosts: [], tokenFile: join(folder, 'token') },
+      },
+    ],
+  );
   gateway = await Gateway.start(
     {
       clock: systemClock,
@@ -41,8 +64,12 @@ beforeEach(async () => {
       log: silentLog,
       registry: running.registry,
       pool: running.pool,
+      origins,
     },
     {
+      version: 'test',
+      workers: 1,
+      workerFolder: join(folder, 'workers'),
       listen: LOOPBACK,
       edgeDomain: 'edge.example',
       publicAddress: '192.0.2.1',
@@ -51,14 +78,6 @@ beforeEach(async () => {
       addsTagDigest: false,
       keyFile: join(folder, 'key.pem'),
       api: { listen: LOOPBACK, publicHost: '127.0.0.1' },
-      sites: [
-        {
-          origin: 'photos',
-          hosts: ['photos.example'],
-          upstream: { host: '127.0.0.1', port: originPort, isTls: false },
-          tokenFile: join(folder, 'token'),
-        },
-      ],
       configurations: { small: SMALL },
       defaultConfiguration: 'small',
     },
@@ -203,8 +222,27 @@ describe('the origin’s kit', () => {
     await app.close();
   });
 
+  it('believes tags by each of its tokens while they are changed, and no longer those by one that it has not', async () => {
+    const api = `127.0.0.1:${gateway.apiPort}`;
+    const { token: fresh = '' } = await origins.rotate('photos', 'begin');
+    serveWith(offload({ gateways: [{ api, token: fresh }] }));
+    await visit();
+    expect(log.splice(0)).toEqual([expect.stringContaining('not one that is trusted')]);
+
+    serveWith(offload({ gateways: [{ api, token: [fresh, TOKEN] }], vm: { name: 'photos', imageRef: '-' } }));
+    await visit();
+    expect(log.splice(0)).toEqual([expect.stringMatching(/^(?!tag not believed)/)]);
+    await origins.rotate('photos', 'finish');
+    await visit();
+    expect(log).toEqual([]);
+    serveWith(offload({ gateways: [{ api, token: TOKEN }] }));
+    await visit();
+    expect(log).toEqual([expect.stringContaining('not one that is trusted')]);
+  });
+
   it('says at once what is wrong with its options', () => {
     expect(() => offload({ gateways: [{ api: 'not a host', token: TOKEN }] })).toThrow('got "not a host"');
+    expect(() => offload({ gateways: [{ api: 'a.example', token: [] }] })).toThrow('a.example has no token');
   });
 });
 

@@ -9,8 +9,12 @@ import { loadVm } from './edge-api.ts';
 import { checkTag, type KnownGateway, taggedAuthority } from './tag-check.ts';
 
 export interface EdgeOffloadOptions {
-  /** The gateways that are known: where the VM API of each is, and the token that its operator gave out. */
-  readonly gateways: readonly { readonly api: string; readonly token: string }[];
+  /**
+   * The gateways that are known: where the VM API of each is, and the token that its operator gave out. While the operator
+   * changes it, both, the newest first: tags by any of them are believed, and the gateway is asked with the first, which
+   * it accepts from the moment in which it was made.
+   */
+  readonly gateways: readonly { readonly api: string; readonly token: string | readonly string[] }[];
   /** What is to run there. */
   readonly vm: LoadRequest['virtualmachine'];
   /**
@@ -28,7 +32,7 @@ export interface EdgeOffloadOptions {
 interface Gateway extends KnownGateway {
   readonly baseUrl: string;
   readonly token: string;
-  readonly key: SharedKey;
+  readonly keys: readonly SharedKey[];
   readonly users: UserWindow;
   presence: Presence;
 }
@@ -52,7 +56,7 @@ export class EdgeOffload {
   readonly #gateways: readonly Gateway[];
   readonly #nonces = new NonceMemory({ lifetimeMs: 70_000, limit: NONCES_LIMIT });
 
-  /** @throws Error when a gateway's `api` is not a host with a port, or a URL of one. */
+  /** @throws Error when a gateway's `api` is not a host with a port, or a URL of one; when it has no token. */
   constructor(options: EdgeOffloadOptions) {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
@@ -60,12 +64,15 @@ export class EdgeOffload {
       const authority = taggedAuthority(api);
       if (authority === undefined)
         throw new Error(`gateways: got "${api}", expected for example "192.0.2.1:8081"`);
+      const tokens = typeof token === 'string' ? [token] : token;
+      const [newest] = tokens;
+      if (newest === undefined) throw new Error(`gateways: ${api} has no token, expected one at least`);
       const scheme = /^https:/i.test(api) ? 'https' : 'http';
       return {
         authority,
         baseUrl: `${scheme}://${authority}`,
-        token,
-        key: sharedTagKey(token),
+        token: newest,
+        keys: tokens.map(sharedTagKey),
         users: new UserWindow(options.threshold?.withinMs ?? 60_000),
         presence: { kind: 'unknown' },
       };

@@ -4,7 +4,8 @@ import { type NonceMemory, type SignedRequest, type VerifyingKey, verifyRequest 
 export interface KnownGateway {
   /** Host and port of its VM API, lower case. */
   readonly authority: string;
-  readonly key: VerifyingKey & { readonly keyId: string };
+  /** Of each token that it may sign by. */
+  readonly keys: readonly (VerifyingKey & { readonly keyId: string })[];
 }
 
 export type TagVerdict<Gateway> =
@@ -32,7 +33,7 @@ export function checkTag<Gateway extends KnownGateway>(
   const gateway = gateways.find((known) => known.authority === authority);
   if (!gateway) return { kind: 'refused', reason: 'the tag names no gateway that is known here' };
   const verdict = verifyRequest(request, {
-    keyOf: (keyId) => (keyId === gateway.key.keyId ? gateway.key : undefined),
+    keyOf: (keyId) => gateway.keys.find((key) => key.keyId === keyId),
     fieldNames: [name],
     nowS: Math.floor(nowMs / 1000),
     maxAgeS: MAX_AGE_S,

@@ -35,6 +35,43 @@ export const listenSchema = z.union([z.string(AN_ADDRESS), z.number()]).transfor
   return z.NEVER;
 });
 
+/** A DNS name, without port. */
+export const hostNameSchema = z
+  .string()
+  .regex(
+    /^(?=.{1,253}$)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*$/,
+    'expected a host name in lower case, without port, for example "photos.example"',
+  );
+
+/** An HTTP server: `http://192.0.2.7:9000`. */
+export const httpServerSchema = z.string().transform((text, context) => {
+  const url = text.length <= 512 && URL.canParse(text) ? new URL(text) : undefined;
+  if (
+    url &&
+    /^https?:$/.test(url.protocol) &&
+    url.pathname === '/' &&
+    url.search === '' &&
+    url.username === ''
+  ) {
+    const isTls = url.protocol === 'https:';
+    return {
+      host: url.hostname.replace(/^\[|\]$/g, ''),
+      port: Number(url.port) || (isTls ? 443 : 80),
+      isTls,
+      authority: url.host,
+    };
+  }
+  context.addIssue('expected the URL of a server without path, for example "http://192.0.2.7:9000"');
+  return z.NEVER;
+});
+
+/** The URL of a server that `httpServerSchema` has read. */
+export const httpServerUrl = ({
+  isTls,
+  authority,
+}: Pick<z.output<typeof httpServerSchema>, 'isTls' | 'authority'>) =>
+  `${isTls ? 'https' : 'http'}://${authority}`;
+
 /**
  * Reads a YAML text and checks it.
  *

@@ -3,6 +3,9 @@ export {
   byteSizeSchema,
   configError,
   durationSchema,
+  hostNameSchema,
+  httpServerSchema,
+  httpServerUrl,
   listenSchema,
   parseConfig,
 } from './config.ts';

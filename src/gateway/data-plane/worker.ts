@@ -1,0 +1,148 @@
+/**
+ * A worker of the data plane: a process of its own that serves with the last snapshot it was given, whatever becomes of the
+ * control process. Started as `worker <version> <path of the control process's socket>` in the folder of that socket.
+ * @module
+ */
+import { existsSync } from 'node:fs';
+import { connect, type Socket } from 'node:net';
+import { dirname } from 'node:path';
+import { messageOf, systemClock, systemRandom } from '../../base/index.ts';
+import { RawDataPlane } from './raw-data-plane.ts';
+import { Tally } from './tally.ts';
+import {
+  type FromWorker,
+  fromSnapshotData,
+  type LogLevel,
+  readMessages,
+  sendMessage,
+  type ToWorker,
+  type WorkerOptions,
+} from './worker-protocol.ts';
+
+const RECONNECT_MS = 100;
+/** What was counted is told at least so often, so that little of it is lost with a worker. */
+const REPORT_MS = 1000;
+
+class Worker {
+  readonly #socketPath: string;
+  readonly #version: string;
+  readonly #tally = new Tally();
+  #link: Socket | undefined;
+  #options: WorkerOptions | undefined;
+  #plane: RawDataPlane | undefined;
+  #isEnding = false;
+
+  constructor(version: string, socketPath: string) {
+    this.#version = version;
+    this.#socketPath = socketPath;
+  }
+
+  run(): void {
+    this.#connect();
+    this.#reportLater();
+    process.on('SIGTERM', () => void this.#end());
+    // The terminal's, meant for the control process, which says what to do.
+    process.on('SIGINT', () => undefined);
+    process.on('SIGHUP', () => undefined);
+  }
+
+  #connect(): void {
+    const link = connect(this.#socketPath);
+    link.on('connect', () => {
+      this.#link = link;
+      this.#send({
+        type: 'hello',
+        pid: process.pid,
+        version: this.#version,
+        options: this.#options,
+        port: this.#plane?.port,
+      });
+    });
+    link.on('error', () => undefined);
+    link.on('close', () => {
+      if (this.#link === link) this.#link = undefined;
+      if (this.#isEnding) return;
+      // Nobody will come back to a folder that is gone, and nobody starts a worker that never had work.
+      if (!this.#plane || !existsSync(dirname(this.#socketPath))) process.exit(1);
+      setTimeout(() => this.#connect(), RECONNECT_MS);
+    });
+    readMessages<ToWorker>(link, (message) => void this.#onMessage(message));
+  }
+
+  async #onMessage(message: ToWorker): Promise<void> {
+    switch (message.type) {
+      case 'start':
+        await this.#start(message.options);
+        return;
+      case 'snapshot':
+        this.#plane?.apply(fromSnapshotData(message.snapshot));
+        this.#send({ type: 'applied', id: message.id });
+        return;
+      case 'report':
+        this.#send({ type: 'report', id: message.id, counted: this.#tally.take() });
+        return;
+      case 'drain':
+        await this.#end();
+    }
+  }
+
+  async #start(options: WorkerOptions): Promise<void> {
+    try {
+      this.#options = options;
+      this.#plane = await RawDataPlane.start(
+        {
+          clock: systemClock,
+          random: systemRandom,
+          log: this.#log,
+          observe: (exchange) => this.#tally.count(exchange),
+        },
+        options.listen,
+        options.more,
+      );
+      this.#send({ type: 'listening', port: this.#plane.port });
+    } catch (error) {
+      const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+      this.#send({ type: 'failed', code, message: messageOf(error) });
+    }
+  }
+
+  async #end(): Promise<void> {
+    if (this.#isEnding) return;
+    this.#isEnding = true;
+    await this.#plane?.close();
+    this.#report();
+    const link = this.#link;
+    if (!link) process.exit(0);
+    link.end(() => process.exit(0));
+  }
+
+  #report(): void {
+    const counted = this.#link ? this.#tally.take() : [];
+    if (counted.length > 0) this.#send({ type: 'report', counted });
+  }
+
+  #reportLater(): void {
+    systemClock.after(REPORT_MS, () => {
+      this.#report();
+      this.#reportLater();
+    });
+  }
+
+  #send(message: FromWorker): void {
+    if (this.#link) sendMessage(this.#link, message);
+  }
+
+  readonly #log = {
+    debug: (fields: object, message: string) => this.#tell('debug', fields, message),
+    info: (fields: object, message: string) => this.#tell('info', fields, message),
+    warn: (fields: object, message: string) => this.#tell('warn', fields, message),
+    error: (fields: object, message: string) => this.#tell('error', fields, message),
+  };
+
+  #tell(level: LogLevel, fields: object, message: string): void {
+    this.#send({ type: 'log', level, fields, message });
+  }
+}
+
+const [, , version = '', socketPath = ''] = process.argv;
+new Worker(version, socketPath).run();
