@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { closeSync, openSync } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
 import { createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
@@ -229,6 +230,8 @@ export class WorkerFleet implements DataPlane {
 
   #spawn(): void {
     const { folder, version } = this.#options;
+    // What a worker says when it breaks. It must not hold on to this process's output.
+    const errors = openSync(join(folder, 'worker-errors.log'), 'a', 0o600);
     const worker = spawn(
       process.execPath,
       [...process.execArgv, entryPath(ENTRY), version, this.#socketPath],
@@ -236,9 +239,10 @@ export class WorkerFleet implements DataPlane {
         cwd: folder,
         // It is not this process's to end: not by the terminal, and not when this process ends.
         detached: true,
-        stdio: ['ignore', 'ignore', 'inherit'],
+        stdio: ['ignore', 'ignore', errors],
       },
     );
+    closeSync(errors);
     worker.on('error', (error) => this.#onFailure?.(error));
     worker.unref();
   }
