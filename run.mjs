@@ -4,7 +4,7 @@ import * as fs from 'node:fs';
 import os from 'node:os';
 import { extname, join } from 'node:path';
 import { Failure, passOnSignals, ROOT, run, runQuietly, seconds, withNode } from './run/programs.mjs';
-import { CHROMIUM, currentNode, debianPackages, npmPackages, QEMU } from './run/set-up.mjs';
+import { CHROMIUM, currentNode, debianPackages, npmPackages, QEMU, QEMU_IMG } from './run/set-up.mjs';
 
 const HELP = `Usage: node run.mjs VERB [arguments]
 
@@ -22,8 +22,8 @@ const HELP = `Usage: node run.mjs VERB [arguments]
 With CI=true a missing tool is a failure; otherwise its tests are skipped, loudly.`;
 
 const VERBS = {
-  start: { needs: [QEMU], run: start },
-  test: { needs: [QEMU, CHROMIUM], run: test },
+  start: { needs: [QEMU, QEMU_IMG], run: start },
+  test: { needs: [QEMU, QEMU_IMG, CHROMIUM], run: test },
   check: { needs: [], run: check },
   format: { needs: [], run: format },
   orilla: { needs: [], run: orilla },

@@ -21,6 +21,11 @@ export const QEMU = {
   programs: [process.arch === 'arm64' ? 'qemu-system-aarch64' : 'qemu-system-x86_64'],
   without: 'no VM can be started; HTTP still passes through the gateway',
 };
+export const QEMU_IMG = {
+  debianPackage: 'qemu-utils',
+  programs: ['qemu-img'],
+  without: 'images that hold disks are refused',
+};
 export const CHROMIUM = {
   debianPackage: 'chromium',
   programs: ['chromium', 'chromium-browser', 'google-chrome'],

@@ -18,7 +18,9 @@ describe('docs/requirements.md', () => {
   });
 
   test('says of each number what the tests show', () => {
-    const tests = readSources(ROOT, ['src', 'test', 'bench']).filter(({ path }) => path.endsWith('.test.ts'));
+    const tests = readSources(ROOT, ['src', 'test', 'bench']).filter(({ path }) =>
+      /(?:\.test|-suite)\.ts$/.test(path),
+    );
     expect(tests.length).toBeGreaterThan(1);
     expect(checkRequirements(rows, taggedTests(tests)).join('\n')).toBe('');
   });

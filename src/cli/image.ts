@@ -117,9 +117,11 @@ export async function removeImage(digest: string, options: { data: string }): Pr
   const [image] = matches;
   if (!image) throw cliError('image_not_found', `no image ${digest} is stored here`);
   if (matches.length > 1) throw cliError('image_ambiguous', `${matches.length} images begin with ${digest}`);
-  const user = (await runningVms(options.data)).find((vm) => vm.imageDigest === image.digest);
+  const user = (await runningVms(options.data)).find((vm) =>
+    [vm, vm.next, vm.previous].some((version) => version?.imageDigest === image.digest),
+  );
   if (user)
-    throw cliError('image_in_use', `the VM ${user.name} runs from it; "orilla vm stop ${user.name}" first`);
+    throw cliError('image_in_use', `the VM ${user.name} needs it; "orilla vm stop ${user.name}" first`);
   await store.remove(image.digest);
   print(`removed ${image.digest}`);
 }

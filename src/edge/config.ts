@@ -6,7 +6,7 @@ import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { z } from 'zod';
 import { messageOf } from '../base/index.ts';
-import { TAG_FORMS } from '../gateway/index.ts';
+import { ACCESS_LOG_FORMATS, TAG_FORMS } from '../gateway/index.ts';
 import { hostFaults, hostsSchema, imageHostsSchema, maxVmsSchema } from '../gateway/routes.ts';
 import {
   byteSizeSchema,
@@ -17,6 +17,7 @@ import {
   listenSchema,
   parseConfig,
 } from '../platform/config/index.ts';
+import { isSubnet } from '../platform/sockets/index.ts';
 import { LOG_LEVELS } from '../platform/telemetry/index.ts';
 import type { Configuration } from '../pool/schema.ts';
 import { labelSchema } from '../pool/schema.ts';
@@ -39,6 +40,54 @@ const originSchema = z.strictObject({
     })
     .optional(),
 });
+
+/** As `HostList` of the gateway reads them. */
+const hostPatternSchema = z
+  .string()
+  .regex(
+    /^(?=.{1,260}$)(?:\*|(?:\*\.)?[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::[1-9]\d{0,4})?$/i,
+    'expected a host, "*.example" for those below a domain, or "*"; a port may follow: "photos.example:8443"',
+  );
+
+const subnetSchema = z
+  .string()
+  .refine(isSubnet, 'expected an address or a subnet, for example "10.0.0.0/8" or "2001:db8::/32"');
+
+const subnetsSchema = z.array(subnetSchema).max(1000);
+
+const forwardProxySchema = z.strictObject({
+  listen: listenSchema,
+  allow: z.array(hostPatternSchema).max(10_000).default([]),
+  clients: subnetsSchema.optional(),
+  privateNetworks: subnetsSchema.default([]),
+});
+
+const transparentSchema = z.strictObject({
+  listen: listenSchema,
+  /** At 443 a name that leads to this machine would be passed on to this listener again and again. */
+  tlsListen: listenSchema
+    .refine(({ port }) => port !== 443, 'expected another port than 443: redirect that one to it')
+    .optional(),
+  allow: z.array(hostPatternSchema).max(10_000).default(['*']),
+  clients: subnetsSchema.optional(),
+  privateNetworks: subnetsSchema.default([]),
+});
+
+const accessLogSchema = z.strictObject({
+  file: z.string().min(1),
+  format: z.enum(ACCESS_LOG_FORMATS).default('json'),
+});
+
+const limitsSchema = z
+  .strictObject({
+    connectionsPerClient: z.int().min(1).max(20_000).default(512),
+    requestsPerSecondPerClient: z.int().min(1).max(1_000_000).optional(),
+    requestsPerOrigin: z.int().min(1).max(20_000).default(4096),
+    headTimeout: durationSchema
+      .refine((durationMs) => durationMs >= 1000 && durationMs <= 300_000, 'expected 1 s to 5 min')
+      .default(15_000),
+  })
+  .transform(({ headTimeout, ...counts }) => ({ ...counts, headTimeoutMs: headTimeout }));
 
 const configurationSchema = z
   .strictObject({
@@ -65,6 +114,10 @@ const configSchema = z
           publicHost: addressSchema.default('127.0.0.1'),
         })
         .prefault({}),
+      forwardProxy: forwardProxySchema.optional(),
+      transparent: transparentSchema.optional(),
+      accessLog: accessLogSchema.optional(),
+      limits: limitsSchema.prefault({}),
       /** Others are added by command. */
       origins: z.record(labelSchema, originSchema).default({}),
     }),
@@ -75,6 +128,8 @@ const configSchema = z
           .default({ small: { cpus: 1, memoryBytes: SMALL_MEMORY_BYTES, diskBytes: 0 } }),
         defaultConfiguration: z.string().optional(),
         imageDirectory: z.string().min(1).optional(),
+        /** What the images that were fetched for VMs may take on the disk. */
+        imageLimit: byteSizeSchema.default(32 * 2 ** 30),
         maxVms: z.int().min(1).max(100_000).default(32),
         readyTimeout: durationSchema.default(60_000),
         accelerator: z.enum(['auto', 'kvm', 'tcg']).default('auto'),
@@ -111,8 +166,10 @@ export type EdgeConfig = z.output<typeof configSchema>;
 export function parseEdgeConfig(text: string, source: string, folder: string, portOffset = 0): EdgeConfig {
   const config = parseConfig(configSchema, text, source);
   const { gateway, control, pool } = config;
-  for (const { listen } of [gateway, gateway.api, control]) {
-    if (listen.port === 0) continue;
+  const { forwardProxy, transparent, accessLog } = gateway;
+  const listens = [gateway, gateway.api, control, forwardProxy, transparent].map((part) => part?.listen);
+  for (const listen of [...listens, transparent?.tlsListen]) {
+    if (!listen || listen.port === 0) continue;
     listen.port += portOffset;
     if (listen.port > 65_535) {
       throw configError(
@@ -124,6 +181,7 @@ export function parseEdgeConfig(text: string, source: string, folder: string, po
   for (const { offload } of Object.values(gateway.origins)) {
     if (offload) offload.tokenFile = resolve(folder, offload.tokenFile);
   }
+  if (accessLog) accessLog.file = resolve(folder, accessLog.file);
   if (pool.imageDirectory !== undefined) pool.imageDirectory = resolve(folder, pool.imageDirectory);
   return config;
 }

@@ -192,6 +192,8 @@ function poolOptions({ pool }: EdgeConfig, data: DataFolder, origins: OriginDire
       const origin = origins.find(owner);
       return origin ? [origin.upstream.authority, ...(origin.offload?.imageHosts ?? [])] : [];
     },
+    upstreamOf: (owner: string) => origins.find(owner)?.upstream.authority,
+    imageLimitBytes: pool.imageLimit,
     maxVms: pool.maxVms,
     maxVmsOf: (owner: string) => origins.find(owner)?.offload?.maxVms ?? 0,
     readyTimeoutMs: pool.readyTimeout,
@@ -207,6 +209,14 @@ function gatewayOptions(config: EdgeConfig, data: DataFolder, version: string): 
     workers: gateway.workers ?? availableParallelism(),
     workerFolder: data.workers,
     listen: address,
+    entrances: {
+      foreign: {
+        forwardProxy: gateway.forwardProxy?.listen,
+        transparent: gateway.transparent?.listen,
+        transparentTls: gateway.transparent?.tlsListen,
+      },
+      accessLog: gateway.accessLog,
+    },
     edgeDomain,
     publicAddress,
     keyFile: data.gatewayKey,
@@ -217,8 +227,9 @@ function gatewayOptions(config: EdgeConfig, data: DataFolder, version: string): 
 }
 
 function tagOptions({ gateway }: EdgeConfig) {
-  const { showServedBy, tag, tagDigest } = gateway;
-  return { showServedBy, tagForm: tag, addsTagDigest: tagDigest === 'md5' };
+  const { showServedBy, tag, tagDigest, forwardProxy, transparent, limits } = gateway;
+  const traffic = { forwardProxy, transparent, limits };
+  return { showServedBy, tagForm: tag, addsTagDigest: tagDigest === 'md5', traffic };
 }
 
 const configuredOrigins = ({ gateway }: EdgeConfig): ConfiguredOrigin[] =>

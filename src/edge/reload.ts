@@ -13,6 +13,10 @@ const RELOADABLE = new Set([
   'gateway.showServedBy',
   'gateway.tag',
   'gateway.tagDigest',
+  'gateway.limits',
+  ...['forwardProxy', 'transparent'].flatMap((proxy) =>
+    ['allow', 'clients', 'privateNetworks'].map((key) => `gateway.${proxy}.${key}`),
+  ),
 ]);
 
 export function compareConfigs(before: EdgeConfig, after: EdgeConfig): ConfigChanges {
@@ -28,14 +32,45 @@ export function compareConfigs(before: EdgeConfig, after: EdgeConfig): ConfigCha
 
 /** What is in effect once `after` was reloaded over `before`. */
 export function withReloaded(before: EdgeConfig, after: EdgeConfig): EdgeConfig {
-  const { origins, showServedBy, tag, tagDigest } = after.gateway;
-  return { ...before, log: after.log, gateway: { ...before.gateway, origins, showServedBy, tag, tagDigest } };
+  const { origins, showServedBy, tag, tagDigest, limits } = after.gateway;
+  const { forwardProxy, transparent } = before.gateway;
+  return {
+    ...before,
+    log: after.log,
+    gateway: {
+      ...before.gateway,
+      origins,
+      showServedBy,
+      tag,
+      tagDigest,
+      limits,
+      forwardProxy: forwardProxy && {
+        ...(after.gateway.forwardProxy ?? NOTHING),
+        listen: forwardProxy.listen,
+      },
+      transparent: transparent && {
+        ...(after.gateway.transparent ?? NOTHING),
+        listen: transparent.listen,
+        tlsListen: transparent.tlsListen,
+      },
+    },
+  };
 }
+
+/** The rules of a proxy that is not in the configuration any more, until its listener is gone too. */
+const NOTHING = { allow: [], privateNetworks: [] };
 
 /** Key and value, as the keys stand in the documentation; origins and configurations as one each. */
 function settings({ log, gateway, pool, control }: EdgeConfig): [key: string, value: unknown][] {
-  const { api, ...rest } = gateway;
-  const sections = { gateway: rest, 'gateway.api': api, pool, control };
+  const { api, forwardProxy = {}, transparent = {}, ...rest } = gateway;
+  const sections = {
+    gateway: rest,
+    'gateway.api': api,
+    'gateway.forwardProxy': forwardProxy,
+    'gateway.transparent': transparent,
+    pool,
+    control,
+  };
   return [
     ['log', log],
     ...Object.entries(sections).flatMap(([section, keys]) =>

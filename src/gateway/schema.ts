@@ -3,7 +3,14 @@
  * @module
  */
 import { z } from 'zod';
-import { configurationSchema, imageDigestSchema, labelSchema } from '../pool/schema.ts';
+import {
+  configurationSchema,
+  imageDigestSchema,
+  labelSchema,
+  otherVersionSchema,
+  progressSchema,
+  vmPhaseSchema,
+} from '../pool/schema.ts';
 
 /** Which requests a VM serves; those outside go to the origin as before. */
 export const scopeSchema = z.strictObject({
@@ -22,36 +29,42 @@ export const scopeSchema = z.strictObject({
 });
 export type Scope = z.infer<typeof scopeSchema>;
 
-/** The body of `POST /version1/virtualmachine`. */
-export const loadRequestSchema = z.object({
-  virtualmachine: z.object({
-    /** The first label of the VM's host name. */
-    name: labelSchema,
-    /** A URL, a directory of the gateway, or `sha256:` and a digest [gateway G5]. */
-    imageRef: z.string().min(1).max(2048),
-    /** What the image's digest must be; recorded at the first fetch when absent. */
-    imageDigest: imageDigestSchema.optional(),
-    /** A configuration that is stored on the gateway; its default when absent [gateway G6]. */
-    configurationid: z
-      .string()
-      .regex(/^[A-Za-z0-9._-]{1,64}$/, 'expected 1 to 64 of A-Z, a-z, 0-9, ".", "_" and "-"')
-      .optional(),
-    /** A configuration of the request's own, in place of a stored one [gateway G6]. */
-    configuration: configurationSchema.optional(),
-    /** Which requests it serves; all when absent. Asked again with another scope, the VM goes on with that one. */
-    scope: scopeSchema.optional(),
-  }),
+const wantedVmSchema = z.object({
+  /** The first label of the VM's host name. */
+  name: labelSchema,
+  /** A URL, a directory of the gateway, or `sha256:` and a digest [gateway G5]. */
+  imageRef: z.string().min(1).max(2048),
+  /** What the image's digest must be; recorded at the first fetch when absent. */
+  imageDigest: imageDigestSchema.optional(),
+  /** A configuration that is stored on the gateway; its default when absent [gateway G6]. */
+  configurationid: z
+    .string()
+    .regex(/^[A-Za-z0-9._-]{1,64}$/, 'expected 1 to 64 of A-Z, a-z, 0-9, ".", "_" and "-"')
+    .optional(),
+  /** A configuration of the request's own, in place of a stored one [gateway G6]. */
+  configuration: configurationSchema.optional(),
+  /** Which requests it serves; all when absent. Asked again with another scope, the VM goes on with that one. */
+  scope: scopeSchema.optional(),
 });
+export type WantedVm = z.infer<typeof wantedVmSchema>;
+
+/** The body of `POST /version1/virtualmachine`. */
+export const loadRequestSchema = z.object({ virtualmachine: wantedVmSchema });
 export type LoadRequest = z.infer<typeof loadRequestSchema>;
+
+/** The body of `PUT /version1/virtualmachine/<name>`: the name stands in the path. */
+export const changeRequestSchema = z.object({ virtualmachine: wantedVmSchema.partial({ name: true }) });
 
 /** What the API says of a VM [gateway G8]: three forms of its identifier, and how far it is. */
 export const loadedVmSchema = z.object({
   name: z.string(),
   /** `ready` once requests are served by it; before that, and after a failure, the origin serves. */
-  status: z.enum(['fetching', 'starting', 'ready', 'waiting', 'failed', 'stopping']),
+  status: vmPhaseSchema,
   host: z.string(),
   url: z.string(),
   ip: z.string(),
+  /** Counts what the VM has been, from 1. */
+  version: z.int(),
   imageRef: z.string(),
   imageDigest: z.string().optional(),
   cpus: z.int(),
@@ -59,5 +72,49 @@ export const loadedVmSchema = z.object({
   diskBytes: z.int(),
   scope: scopeSchema.optional(),
   reason: z.string().optional(),
+  /** While its image is fetched. */
+  progress: progressSchema.optional(),
+  /** The version that is on its way to take this one's place. */
+  next: otherVersionSchema
+    .extend({
+      status: vmPhaseSchema,
+      reason: z.string().optional(),
+      progress: progressSchema.optional(),
+    })
+    .optional(),
+  /** What a rollback goes back to. */
+  previous: otherVersionSchema.optional(),
+  /** The latest version that could not take this one's place. */
+  failedVersion: otherVersionSchema.extend({ reason: z.string() }).optional(),
+  /** Where to ask how far it is, while what was asked is under way. */
+  operation: z.string().optional(),
 });
 export type LoadedVm = z.infer<typeof loadedVmSchema>;
+
+/** What was asked of the gateway and takes its time. */
+export const shownOperationSchema = z.object({
+  id: z.string(),
+  kind: z.enum(['load', 'change', 'rollback']),
+  status: z.enum(['running', 'succeeded', 'failed', 'cancelled']),
+  /** The VM's name. */
+  virtualmachine: z.string(),
+  /** The version that it brings. */
+  version: z.int(),
+  /** Of that version, while it runs. */
+  phase: vmPhaseSchema.optional(),
+  progress: progressSchema.optional(),
+  reason: z.string().optional(),
+  createdAt: z.iso.datetime(),
+  finishedAt: z.iso.datetime().optional(),
+});
+export type ShownOperation = z.infer<typeof shownOperationSchema>;
+
+/** An image that VMs of the origin ran from. */
+export const shownImageSchema = z.object({
+  digest: imageDigestSchema,
+  /** `absent`: not on this gateway any more; it is fetched again when a VM needs it. */
+  status: z.enum(['stored', 'absent', 'withdrawn']),
+  name: z.string().optional(),
+  sizeBytes: z.int().optional(),
+});
+export type ShownImage = z.infer<typeof shownImageSchema>;

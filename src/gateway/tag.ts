@@ -60,25 +60,4 @@ export function tagWriter(
   };
 }
 
-/** TEMPORARY until the old data plane goes. */
-export function tagFields(
-  tag: Tag,
-  request: Pick<SignedRequest, 'method' | 'authority' | 'path'>,
-  signing?: { readonly key: SigningKey; readonly moment: SigningMoment },
-): string[] {
-  const lines = tagWriter(tag, signing?.key)(request, signing?.moment ?? { nowS: 0, nonce: '' });
-  return lines
-    .split('\r\n')
-    .filter((line) => line !== '')
-    .flatMap((line) => [line.slice(0, line.indexOf(':')), line.slice(line.indexOf(':') + 2)]);
-}
-
 const DIGEST_FIELD = 'Bng-API-Digest';
-
-/**
- * True for a header that only a gateway may write: one that a client sends could pass for the gateway's word. Origins
- * behind CGI see `-` and `_` as one, so both are looked at.
- */
-export function isReservedHeader(name: string): boolean {
-  return /^(?:bng[-_]|signature(?:[-_]|$)|orilla[-_])/i.test(name);
-}

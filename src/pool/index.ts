@@ -13,7 +13,9 @@ export type { Accelerator, Hypervisor, Machine, MachineSpec } from './hypervisor
 export { AcceleratorProbe, type AcceleratorVerdict } from './hypervisor/qemu/accelerator.ts';
 export { QemuHypervisor } from './hypervisor/qemu/qemu-hypervisor.ts';
 export { buildWebImage } from './image-builder/index.ts';
+export type { OwnImage } from './image-library.ts';
 export { directorySource, type ImageSource, urlSource } from './images/image-source.ts';
 export { ImageStore, type StoredImage } from './images/image-store.ts';
-export { Pool, type PoolDeps, type PoolOptions, type VmRequest } from './pool.ts';
-export { type PoolTables, poolMigrations } from './vm-table.ts';
+export { Pool, type PoolDeps, type PoolOptions } from './pool.ts';
+export { type PoolTables, poolMigrations } from './tables.ts';
+export type { Once, VmRequest } from './vm-requests.ts';

@@ -20,7 +20,8 @@ afterEach(() => running.close());
 describe('a pool', () => {
   it('fetches the image, starts a VM from it and tells where it answers [gateway G7]', async () => {
     const asked = await running.pool.create(request);
-    expect(asked).toMatchObject({ name: 'photos', phase: 'fetching' });
+    expect(asked).toMatchObject({ vm: 'photos', kind: 'load', status: 'running' });
+    expect(running.pool.get('photos').phase).toBe('fetching');
     const vm = await untilVm(running.pool, 'photos', isReady);
     expect(vm).toMatchObject({ imageDigest: running.digest, restarts: 0, configuration: SMALL });
     expect(vm.lastStart?.totalMs).toBeGreaterThan(0);
@@ -30,7 +31,7 @@ describe('a pool', () => {
 
   it('starts one VM however many ask for it at once', async () => {
     const answers = await Promise.all(Array.from({ length: 20 }, () => running.pool.create(request)));
-    expect(new Set(answers.map(({ name }) => name))).toEqual(new Set(['photos']));
+    expect(new Set(answers.map(({ id }) => id)).size).toBe(1);
     await untilVm(running.pool, 'photos', isReady);
     expect(running.hypervisor.starts).toBe(1);
   });

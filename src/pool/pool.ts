@@ -1,26 +1,20 @@
 import { mkdir } from 'node:fs/promises';
-import { availableParallelism, totalmem } from 'node:os';
 import type { Clock, Closable, Random } from '../base/index.ts';
-import { formatBytes } from '../base/index.ts';
 import type { Store } from '../platform/store/index.ts';
 import type { Log, Registry } from '../platform/telemetry/index.ts';
 import { poolError } from './errors.ts';
 import type { Hypervisor } from './hypervisor/hypervisor.ts';
-import { parseImageRef, resolveImageRef } from './images/image-ref.ts';
+import { ImageLibrary, type OwnImage } from './image-library.ts';
 import type { ImageStore, StoredImage } from './images/image-store.ts';
 import { poolMetrics } from './metrics.ts';
+import { Operations } from './operations.ts';
 import { type HttpProbe, probeHttp } from './readiness.ts';
-import type { Configuration, Vm } from './schema.ts';
-import type { VmState } from './vm-state.ts';
+import type { Operation, Vm } from './schema.ts';
+import type { PoolTables } from './tables.ts';
+import { VersionedVm } from './versioned-vm.ts';
+import { type Once, type VmQuotas, type VmRequest, VmRequests } from './vm-requests.ts';
 import { type VmSpec, VmSupervisor } from './vm-supervisor.ts';
-import {
-  deleteVmSpec,
-  insertVmSpec,
-  loadVmSpecs,
-  type PoolTables,
-  recordImageDigest,
-  recordOwnerNote,
-} from './vm-table.ts';
+import { deleteVm, loadVmRecords, saveVersions, type VmRecord } from './vm-table.ts';
 
 export interface PoolDeps {
   readonly clock: Clock;
@@ -33,26 +27,17 @@ export interface PoolDeps {
   readonly probe?: HttpProbe;
 }
 
-export interface PoolOptions {
+export interface PoolOptions extends VmQuotas {
   /** The folder below which an origin may name a directory as its image. */
   readonly imageDirectoryRoot: string;
-  /** Servers from which an owner's images may be fetched. */
+  /** Servers from which an owner's images may be fetched: `host` or `host:port`. */
   readonly imageHosts: (owner: string) => readonly string[];
-  readonly maxVms: number;
-  /** How many of them one owner may have. */
-  readonly maxVmsOf: (owner: string) => number;
+  /** The owner's own server, `host:port`, when it has one: images may come from it also where it has a local address. */
+  readonly upstreamOf?: (owner: string) => string | undefined;
+  /** What the images that were fetched for VMs may take on the disk together; no limit when absent. */
+  readonly imageLimitBytes?: number;
   /** How long a guest may take from its start to its first answer. */
   readonly readyTimeoutMs: number;
-}
-
-/** What an owner asks for. */
-export interface VmRequest {
-  readonly name: string;
-  readonly owner: string;
-  readonly imageRef: string;
-  readonly imageDigest?: string | undefined;
-  readonly configuration: Configuration;
-  readonly ownerNote?: string;
 }
 
 /**
@@ -62,14 +47,38 @@ export interface VmRequest {
 export class Pool implements Closable {
   readonly #deps: PoolDeps;
   readonly #options: PoolOptions;
-  readonly #vms = new Map<string, VmSupervisor>();
+  readonly #operations: Operations;
+  readonly #library: ImageLibrary;
+  readonly #requests: VmRequests;
+  readonly #vms = new Map<string, VersionedVm>();
   readonly #listeners = new Set<() => void>();
   readonly #metrics: ReturnType<typeof poolMetrics>;
+  #isClosing = false;
   #closing: Promise<void> | undefined;
 
-  private constructor(deps: PoolDeps, options: PoolOptions) {
+  private constructor(deps: PoolDeps, options: PoolOptions, operations: Operations) {
     this.#deps = deps;
     this.#options = options;
+    this.#operations = operations;
+    this.#library = new ImageLibrary(deps, {
+      policyFor: (owner) => ({
+        directoryRoot: options.imageDirectoryRoot,
+        servers: { listed: options.imageHosts(owner), ownServer: options.upstreamOf?.(owner) },
+      }),
+      limitBytes: options.imageLimitBytes ?? Number.POSITIVE_INFINITY,
+      inUse: () => this.#imagesInUse(),
+    });
+    this.#requests = new VmRequests(
+      {
+        ...deps,
+        operations,
+        library: this.#library,
+        vms: this.#vms,
+        newVm: (record) => this.#newVm(record),
+        announce: () => this.#announce(),
+      },
+      options,
+    );
     this.#metrics = poolMetrics(deps.registry, () => this.list());
   }
 
@@ -77,13 +86,15 @@ export class Pool implements Closable {
     await mkdir(options.imageDirectoryRoot, { recursive: true });
     const strays = await deps.hypervisor.endStrays();
     if (strays > 0) deps.log.warn({ count: strays }, 'ended machines of an earlier process');
-    const pool = new Pool(deps, options);
-    for (const spec of await loadVmSpecs(deps.store.db)) pool.#supervise(spec);
+    const pool = new Pool(deps, options, await Operations.open(deps));
+    for (const record of await loadVmRecords(deps.store.db)) pool.#vms.set(record.name, pool.#newVm(record));
+    for (const vm of pool.#vms.values()) vm.start();
+    pool.#announce();
     return pool;
   }
 
   list(): Vm[] {
-    return [...this.#vms.values()].map((supervisor) => supervisor.describe());
+    return [...this.#vms.values()].map((vm) => vm.describe());
   }
 
   /** @throws `vm_not_found` */
@@ -96,44 +107,74 @@ export class Pool implements Closable {
    * given up is tried anew.
    *
    * @throws `vm_conflict` when the name is taken by another image, configuration or owner, `pool_full`, `quota_exceeded`,
-   *   `configuration_too_large`, and what is wrong with the reference.
+   *   `configuration_too_large`, `request_key_reused`, and what is wrong with the reference.
    */
-  async create(request: VmRequest): Promise<Vm> {
-    const present = this.#vms.get(request.name);
-    if (present) return this.#askAgain(present, request);
-    const ref = parseImageRef(request.imageRef);
-    // Told at once, not found out later by a VM that fails.
-    if (ref.kind === 'stored') await this.#storedImage(ref.digest);
-    else await resolveImageRef(this.#deps.clock, ref, this.#policyFor(request.owner));
+  create(request: VmRequest, once?: Once): Promise<Operation> {
+    return this.#requests.create(request, once);
+  }
 
-    const again = this.#vms.get(request.name);
-    if (again) return this.#askAgain(again, request);
-    this.#checkFits(request);
-    const supervisor = this.#newSupervisor({
-      ownerNote: '',
-      ...request,
-      createdAtMs: this.#deps.clock.nowMs(),
-    });
-    // Taken before the write: of two requests at once the second sees the first.
-    this.#vms.set(request.name, supervisor);
-    try {
-      await insertVmSpec(this.#deps.store.db, supervisor.spec);
-    } catch (error) {
-      this.#vms.delete(request.name);
-      throw error;
-    }
-    supervisor.start();
-    this.#announce();
-    return supervisor.describe();
+  /**
+   * Asks for a VM to be like this from now on: a new one when there is none; when there is another, a new version, which
+   * takes the place of the old one when it is ready.
+   *
+   * @throws as `create`, but never `vm_conflict` for another image or configuration.
+   */
+  change(request: VmRequest, once?: Once): Promise<Operation> {
+    return this.#requests.change(request, once);
+  }
+
+  /**
+   * Goes back to the version before, or calls off a change that is under way.
+   *
+   * @throws `vm_not_found`, `previous_version_missing`, and what `change` throws for a machine that there is no room for.
+   */
+  rollBack(name: string, owner: string, once?: Once): Promise<Operation> {
+    return this.#requests.rollBack(name, owner, once);
+  }
+
+  /** @throws `operation_not_found`, also for one of another owner. */
+  operation(owner: string, id: string): Promise<Operation> {
+    return this.#operations.get(owner, id);
+  }
+
+  /** Resolves with the operation once it is over; with what it is when `signal` aborts first. */
+  settled(operation: Operation, signal: AbortSignal): Promise<Operation> {
+    return this.#operations.settled(operation, signal);
   }
 
   /** Ends a VM and forgets it. @throws `vm_not_found` */
   async remove(name: string): Promise<void> {
-    const supervisor = this.#find(name);
-    await deleteVmSpec(this.#deps.store.db, name);
-    await supervisor.stop();
-    if (this.#vms.get(name) === supervisor) this.#vms.delete(name);
+    const vm = this.#find(name);
+    await vm.end(() => this.#deps.store.transaction((transaction) => deleteVm(transaction, name)));
+    if (this.#vms.get(name) === vm) this.#vms.delete(name);
     this.#announce();
+  }
+
+  /** The images that this owner's VMs ran from. */
+  imagesOf(owner: string): Promise<OwnImage[]> {
+    return this.#library.list(owner);
+  }
+
+  /**
+   * No VM of this owner starts from the image any more.
+   *
+   * @throws `image_in_use` while one of its VMs is to run from it, `image_not_found` when none ever did.
+   */
+  async withdrawImage(owner: string, digest: string): Promise<void> {
+    const own = [...this.#vms.values()].filter((vm) => vm.owner === owner);
+    for (const vm of own) {
+      const { current, next } = vm.versions;
+      if (![current, next].some((version) => version?.imageDigest === digest)) continue;
+      throw poolError(
+        'image_in_use',
+        `the VM ${vm.name} runs from it; give that another version, or stop it`,
+      );
+    }
+    for (const vm of own) {
+      if (vm.versions.previous?.imageDigest !== digest) continue;
+      await vm.change(() => ({ event: { kind: 'withdrawn', imageDigest: digest } }));
+    }
+    await this.#library.withdraw(owner, digest);
   }
 
   /** What the guest last wrote to its console. @throws `vm_not_found` */
@@ -148,152 +189,80 @@ export class Pool implements Closable {
     return { [Symbol.dispose]: () => void this.#listeners.delete(listener) };
   }
 
-  /** Resolves with the VM once it is ready or has failed; with what it is when `signal` aborts first. */
-  async settled(name: string, signal: AbortSignal): Promise<Vm> {
-    const isSettled = () => ['ready', 'failed', 'stopping'].includes(this.get(name).phase);
-    await new Promise<void>((resolve) => {
-      if (isSettled() || signal.aborted) {
-        resolve();
-        return;
-      }
-      const finish = () => {
-        subscription[Symbol.dispose]();
-        signal.removeEventListener('abort', finish);
-        resolve();
-      };
-      const subscription = this.subscribe(() => {
-        if (!this.#vms.has(name) || isSettled()) finish();
-      });
-      signal.addEventListener('abort', finish, { once: true });
-    });
-    return this.get(name);
-  }
-
   /** Ends the machines; the VMs stay wanted and come back at the next start. */
   close(): Promise<void> {
-    this.#closing ??= Promise.all([...this.#vms.values()].map((supervisor) => supervisor.stop())).then(
-      () => undefined,
-    );
+    this.#isClosing = true;
+    this.#closing ??= this.#close();
     return this.#closing;
   }
 
-  #find(name: string): VmSupervisor {
-    const supervisor = this.#vms.get(name);
-    if (!supervisor) throw poolError('vm_not_found', `no VM is named ${JSON.stringify(name)}`);
-    return supervisor;
+  async #close(): Promise<void> {
+    await Promise.all([...this.#vms.values()].map((vm) => vm.close()));
+    await this.#operations.close();
   }
 
-  async #askAgain(supervisor: VmSupervisor, request: VmRequest): Promise<Vm> {
-    const { spec } = supervisor;
-    if (supervisor.state.phase === 'stopping') {
-      throw poolError('vm_conflict', `the VM ${request.name} is being stopped; ask again when it is gone`);
-    }
-    const differs =
-      (spec.owner !== request.owner && 'owner') ||
-      (spec.imageRef !== request.imageRef && 'image') ||
-      (request.imageDigest !== undefined &&
-        spec.imageDigest !== undefined &&
-        spec.imageDigest !== request.imageDigest &&
-        'image digest') ||
-      (JSON.stringify(spec.configuration) !== JSON.stringify(request.configuration) && 'configuration');
-    if (differs) {
-      throw poolError(
-        'vm_conflict',
-        `a VM named ${request.name} is there with another ${differs}; stop it first`,
-      );
-    }
-    const { ownerNote = spec.ownerNote } = request;
-    if (ownerNote !== spec.ownerNote) {
-      await recordOwnerNote(this.#deps.store.db, spec.name, ownerNote);
-      supervisor.ownerNote = ownerNote;
-      this.#announce();
-    }
-    supervisor.start();
-    return supervisor.describe();
+  #find(name: string): VersionedVm {
+    const vm = this.#vms.get(name);
+    if (!vm) throw poolError('vm_not_found', `no VM is named ${JSON.stringify(name)}`);
+    return vm;
   }
 
-  #checkFits({ owner, configuration }: VmRequest): void {
-    const { maxVms, maxVmsOf } = this.#options;
-    if (this.#vms.size >= maxVms) throw poolError('pool_full', `this pool runs ${maxVms} VMs at the most`);
-    const own = this.list().filter((vm) => vm.owner === owner).length;
-    if (own >= maxVmsOf(owner)) {
-      throw poolError('quota_exceeded', `${owner} may have ${maxVmsOf(owner)} VMs here; it has ${own}`);
-    }
-    const cpus = availableParallelism();
-    if (configuration.cpus > cpus) {
-      throw poolError(
-        'configuration_too_large',
-        `${configuration.cpus} CPUs were asked for; this host has ${cpus}`,
-      );
-    }
-    const memoryBytes = totalmem();
-    const reserved = this.list().reduce((sum, vm) => sum + vm.configuration.memoryBytes, 0);
-    if (reserved + configuration.memoryBytes > memoryBytes) {
-      throw poolError(
-        'configuration_too_large',
-        `${formatBytes(configuration.memoryBytes)} of memory were asked for; ` +
-          `${formatBytes(Math.max(0, memoryBytes - reserved))} of ${formatBytes(memoryBytes)} are not taken by other VMs`,
-      );
-    }
-  }
-
-  #supervise(spec: VmSpec): void {
-    const supervisor = this.#newSupervisor(spec);
-    this.#vms.set(spec.name, supervisor);
-    supervisor.start();
-  }
-
-  #newSupervisor(spec: VmSpec): VmSupervisor {
-    const { clock, random, log, hypervisor, probe = probeHttp } = this.#deps;
-    return new VmSupervisor(
+  #newVm(record: VmRecord): VersionedVm {
+    const { clock, random, log, store, hypervisor, probe = probeHttp } = this.#deps;
+    const vm: VersionedVm = new VersionedVm(
       {
         clock,
-        random,
         log,
-        hypervisor,
-        probe,
-        fetchImage: (wanted, signal) => this.#fetchImage(wanted, signal),
-        onChange: (supervisor, previous) => this.#changed(supervisor, previous),
+        supervise: (spec, onChange) => {
+          const fetchImage = (wanted: VmSpec, signal: AbortSignal) => this.#fetchImage(vm, wanted, signal);
+          const deps = { clock, random, log, hypervisor, probe, fetchImage, onChange };
+          return new VmSupervisor(deps, spec, this.#options.readyTimeoutMs);
+        },
+        save: (versions, also) =>
+          store.transaction(async (transaction) => {
+            await saveVersions(transaction, record.name, versions);
+            await also?.(transaction);
+          }),
+        onChange: (change) => {
+          if (change) this.#observe(change.vm, change.previous);
+          this.#announce();
+        },
       },
-      spec,
-      this.#options.readyTimeoutMs,
+      record,
     );
+    return vm;
   }
 
-  async #fetchImage(spec: VmSpec, signal: AbortSignal): Promise<StoredImage> {
-    const { clock, images, store } = this.#deps;
-    const held = spec.imageDigest === undefined ? undefined : await images.find(spec.imageDigest);
-    if (held) return held;
-    const ref = parseImageRef(spec.imageRef);
-    if (ref.kind === 'stored') return this.#storedImage(ref.digest);
-    const source = await resolveImageRef(clock, ref, this.#policyFor(spec.owner));
-    const image = await images.import(source, { expectedDigest: spec.imageDigest, signal });
-    if (spec.imageDigest === undefined) await recordImageDigest(store.db, spec.name, image.digest);
-    return image;
+  async #fetchImage(vm: VersionedVm, spec: VmSpec, signal: AbortSignal): Promise<StoredImage> {
+    const { version } = spec;
+    try {
+      const image = await this.#library.fetch(spec, signal, (progress) => vm.showProgress(version, progress));
+      if (spec.imageDigest === undefined) await vm.pin(version, image.digest);
+      return image;
+    } finally {
+      vm.showProgress(version, undefined);
+    }
   }
 
-  async #storedImage(digest: string): Promise<StoredImage> {
-    const image = await this.#deps.images.find(digest);
-    if (!image) throw poolError('image_not_found', `no image ${digest} is stored here`);
-    return image;
+  #imagesInUse(): ReadonlySet<string> {
+    const versions = [...this.#vms.values()].flatMap((vm) => [
+      vm.versions.current,
+      vm.versions.next,
+      vm.versions.previous,
+    ]);
+    return new Set(versions.flatMap((version) => version?.imageDigest ?? []));
   }
 
-  #policyFor(owner: string) {
-    return { directoryRoot: this.#options.imageDirectoryRoot, urlHosts: this.#options.imageHosts(owner) };
-  }
-
-  #changed(supervisor: VmSupervisor, previous: VmState['phase']): void {
-    const vm = supervisor.describe();
-    this.#deps.log.info(
-      { vm: vm.name, phase: vm.phase, reason: vm.reason, ...vm.lastStart },
-      'vm changed phase',
-    );
-    if (vm.phase === 'ready' && vm.lastStart) this.#metrics.observeStart(vm.lastStart);
-    if (previous === 'ready' && vm.phase !== 'stopping') this.#metrics.countCrash();
-    this.#announce();
+  #observe(vm: Vm, previous: Vm['phase']): void {
+    const { name, version, phase, reason, lastStart } = vm;
+    this.#deps.log.info({ vm: name, version, phase, reason, ...lastStart }, 'vm changed phase');
+    if (phase === 'ready' && lastStart) this.#metrics.observeStart(lastStart);
+    if (previous === 'ready' && phase !== 'stopping') this.#metrics.countCrash();
   }
 
   #announce(): void {
+    // A VM that ends with us goes on at the next start, and so does what was to become of it.
+    if (!this.#isClosing) this.#operations.observe((name) => this.#vms.get(name)?.describe());
     for (const listener of this.#listeners) listener();
   }
 }

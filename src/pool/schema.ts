@@ -31,6 +31,17 @@ export const imageFileSchema = z.strictObject({
 });
 export type ImageFile = z.infer<typeof imageFileSchema>;
 
+/** A disk of an image. Its format is what the image says, and is never guessed from what the file holds. */
+export const imageDiskSchema = imageFileSchema.extend({
+  format: z.enum(['raw', 'qcow2']),
+  /** How large the guest sees it. */
+  virtualSizeBytes: z
+    .int()
+    .min(512)
+    .max(2 ** 38),
+});
+export type ImageDisk = z.infer<typeof imageDiskSchema>;
+
 /**
  * `image.json`. An image is a directory (on a disk or on a web server) that holds this file and those that it names.
  * Its digest is the SHA-256 of `image.json`, which holds the SHA-256 of everything else.
@@ -42,6 +53,8 @@ export const imageManifestSchema = z.strictObject({
   kernel: imageFileSchema,
   /** Layers of the initial RAM file system, unpacked in this order (Linux, `initramfs buffer format`). */
   initrd: z.array(imageFileSchema).min(1).max(16),
+  /** Each stands on its own: no backing file, no data in another file, no encryption. */
+  disks: z.array(imageDiskSchema).min(1).max(4).optional(),
   /** Appended to the kernel's command line. */
   commandLine: z.string().max(1024).default(''),
   http: z.strictObject({
@@ -79,6 +92,17 @@ export type Image = z.infer<typeof imageSchema>;
 export const vmPhaseSchema = z.enum(['fetching', 'starting', 'ready', 'waiting', 'failed', 'stopping']);
 export type VmPhase = z.infer<typeof vmPhaseSchema>;
 
+/** A version of a VM beside the one that serves. */
+export const otherVersionSchema = z.object({
+  version: z.int(),
+  imageRef: z.string(),
+  imageDigest: imageDigestSchema.optional(),
+});
+
+/** How much of an image is here. */
+export const progressSchema = z.object({ doneBytes: z.int(), totalBytes: z.int() });
+export type Progress = z.infer<typeof progressSchema>;
+
 export const vmSchema = z.object({
   name: labelSchema,
   /** For whom it runs: an origin's name. */
@@ -86,6 +110,8 @@ export const vmSchema = z.object({
   phase: vmPhaseSchema,
   /** Why it is where it is, when that is not plain: the last failure. */
   reason: z.string().optional(),
+  /** Counts what the VM has been, from 1. */
+  version: z.int(),
   imageRef: z.string(),
   imageDigest: imageDigestSchema.optional(),
   configuration: configurationSchema,
@@ -105,5 +131,31 @@ export const vmSchema = z.object({
     .object({ fetchMs: z.number(), prepareMs: z.number(), bootMs: z.number(), totalMs: z.number() })
     .optional(),
   accelerator: z.enum(['kvm', 'tcg']).optional(),
+  /** While it fetches its image. */
+  progress: progressSchema.optional(),
+  /** On its way to take this one's place. */
+  next: otherVersionSchema
+    .extend({ phase: vmPhaseSchema, reason: z.string().optional(), progress: progressSchema.optional() })
+    .optional(),
+  /** What a rollback goes back to. */
+  previous: otherVersionSchema.optional(),
+  /** The latest version that could not take this one's place, and why. Not kept over a restart of Orilla. */
+  failedVersion: otherVersionSchema.extend({ reason: z.string() }).optional(),
 });
 export type Vm = z.infer<typeof vmSchema>;
+
+/** What was asked of the pool and takes its time. */
+export const operationSchema = z.object({
+  id: z.string(),
+  owner: z.string(),
+  kind: z.enum(['load', 'change', 'rollback']),
+  vm: labelSchema,
+  /** Which version of the VM it is to bring. */
+  version: z.int(),
+  /** `cancelled`: another wish, or the end of the VM, came before. */
+  status: z.enum(['running', 'succeeded', 'failed', 'cancelled']),
+  reason: z.string().optional(),
+  createdAtMs: z.number(),
+  finishedAtMs: z.number().optional(),
+});
+export type Operation = z.infer<typeof operationSchema>;

@@ -1,44 +1,38 @@
 import type { Kysely } from 'kysely';
 import { z } from 'zod';
-import type { Migration } from '../platform/store/index.ts';
 import { configurationSchema } from './schema.ts';
-import type { VmSpec } from './vm-supervisor.ts';
+import type { VmVersion, VmVersions } from './vm-versions.ts';
 
-/** The pool's tables. A row of `pool_vm` is a VM that is wanted; the row goes when the VM is stopped. */
-export interface PoolTables {
-  pool_vm: {
-    name: string;
-    owner: string;
-    image_ref: string;
-    image_digest: string | null;
-    /** JSON of a configuration. */
-    configuration: string;
-    owner_note: string;
-    created_at_ms: number;
-  };
+/** A VM that is wanted: kept in the store before anything is done. */
+export interface VmRecord {
+  readonly name: string;
+  readonly owner: string;
+  readonly createdAtMs: number;
+  readonly versions: VmVersions;
 }
 
-export const poolMigrations: readonly Migration[] = [
-  {
-    id: 'pool-001-vm',
-    up: async (db) => {
-      await db.schema
-        .createTable('pool_vm')
-        .addColumn('name', 'text', (column) => column.primaryKey())
-        .addColumn('owner', 'text', (column) => column.notNull())
-        .addColumn('image_ref', 'text', (column) => column.notNull())
-        .addColumn('image_digest', 'text')
-        .addColumn('configuration', 'text', (column) => column.notNull())
-        .addColumn('owner_note', 'text', (column) => column.notNull())
-        .addColumn('created_at_ms', 'bigint', (column) => column.notNull())
-        .execute();
-    },
-  },
-];
+/** A row of `pool_vm` is a VM that is wanted, with its current version; the rows go when the VM is stopped. */
+export interface VmTables {
+  pool_vm: VersionRow & {
+    name: string;
+    owner: string;
+    created_at_ms: number;
+    latest_version: number;
+  };
+  pool_vm_version: VersionRow & { name: string; role: 'next' | 'previous' };
+}
 
-const rowSchema = z.object({
-  name: z.string(),
-  owner: z.string(),
+interface VersionRow {
+  version: number;
+  image_ref: string;
+  image_digest: string | null;
+  /** JSON of a configuration. */
+  configuration: string;
+  owner_note: string;
+}
+
+const versionSchema = z.object({
+  version: z.coerce.number(),
   image_ref: z.string(),
   image_digest: z.string().nullable(),
   configuration: z
@@ -46,50 +40,89 @@ const rowSchema = z.object({
     .transform((text) => JSON.parse(text) as unknown)
     .pipe(configurationSchema),
   owner_note: z.string(),
+});
+const vmSchema = z.object({
+  name: z.string(),
+  owner: z.string(),
   // PostgreSQL's driver gives a bigint as text.
   created_at_ms: z.coerce.number(),
+  latest_version: z.coerce.number(),
 });
 
-export async function loadVmSpecs(db: Kysely<PoolTables>): Promise<VmSpec[]> {
+export async function loadVmRecords(db: Kysely<VmTables>): Promise<VmRecord[]> {
   const rows = await db.selectFrom('pool_vm').selectAll().orderBy('created_at_ms').execute();
+  const others = await db.selectFrom('pool_vm_version').selectAll().execute();
   return rows.map((row) => {
-    const { name, owner, configuration, ...rest } = rowSchema.parse(row);
+    const vm = vmSchema.parse(row);
+    const other = (wanted: 'next' | 'previous') => {
+      const found = others.find(({ name, role }) => name === vm.name && role === wanted);
+      return found && versionOf(found);
+    };
     return {
-      name,
-      owner,
-      configuration,
-      imageRef: rest.image_ref,
-      imageDigest: rest.image_digest ?? undefined,
-      ownerNote: rest.owner_note,
-      createdAtMs: rest.created_at_ms,
+      name: vm.name,
+      owner: vm.owner,
+      createdAtMs: vm.created_at_ms,
+      versions: {
+        current: versionOf(row),
+        next: other('next'),
+        previous: other('previous'),
+        latest: vm.latest_version,
+      },
     };
   });
 }
 
-export async function insertVmSpec(db: Kysely<PoolTables>, spec: VmSpec): Promise<void> {
+export async function insertVm(db: Kysely<VmTables>, record: VmRecord): Promise<void> {
+  const { name, owner, createdAtMs, versions } = record;
+  const { current, latest } = versions;
   await db
     .insertInto('pool_vm')
-    .values({
-      name: spec.name,
-      owner: spec.owner,
-      image_ref: spec.imageRef,
-      image_digest: spec.imageDigest ?? null,
-      configuration: JSON.stringify(spec.configuration),
-      owner_note: spec.ownerNote,
-      created_at_ms: spec.createdAtMs,
-    })
+    .values({ name, owner, created_at_ms: createdAtMs, latest_version: latest, ...rowOf(current) })
     .execute();
 }
 
-/** Pins the VM to the image that was found behind its reference, so that a later start runs the same one. */
-export async function recordImageDigest(db: Kysely<PoolTables>, name: string, digest: string): Promise<void> {
-  await db.updateTable('pool_vm').set({ image_digest: digest }).where('name', '=', name).execute();
+/** To be called in a transaction. */
+export async function saveVersions(db: Kysely<VmTables>, name: string, versions: VmVersions): Promise<void> {
+  const { current, next, previous, latest } = versions;
+  await db
+    .updateTable('pool_vm')
+    .set({ ...rowOf(current), latest_version: latest })
+    .where('name', '=', name)
+    .execute();
+  await db.deleteFrom('pool_vm_version').where('name', '=', name).execute();
+  for (const [role, version] of [
+    ['next', next],
+    ['previous', previous],
+  ] as const) {
+    if (version)
+      await db
+        .insertInto('pool_vm_version')
+        .values({ name, role, ...rowOf(version) })
+        .execute();
+  }
 }
 
-export async function recordOwnerNote(db: Kysely<PoolTables>, name: string, note: string): Promise<void> {
-  await db.updateTable('pool_vm').set({ owner_note: note }).where('name', '=', name).execute();
-}
-
-export async function deleteVmSpec(db: Kysely<PoolTables>, name: string): Promise<void> {
+/** To be called in a transaction. */
+export async function deleteVm(db: Kysely<VmTables>, name: string): Promise<void> {
   await db.deleteFrom('pool_vm').where('name', '=', name).execute();
+  await db.deleteFrom('pool_vm_version').where('name', '=', name).execute();
 }
+
+function versionOf(row: VersionRow): VmVersion {
+  const { version, configuration, ...rest } = versionSchema.parse(row);
+  return {
+    version,
+    configuration,
+    imageRef: rest.image_ref,
+    imageDigest: rest.image_digest ?? undefined,
+    ownerNote: rest.owner_note,
+  };
+}
+
+const rowOf = (version: VmVersion): VersionRow => ({
+  version: version.version,
+  image_ref: version.imageRef,
+  image_digest: version.imageDigest ?? null,
+  configuration: JSON.stringify(version.configuration),
+  owner_note: version.ownerNote,
+});

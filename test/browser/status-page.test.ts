@@ -23,6 +23,7 @@ const vm = {
   name: 'photos',
   owner: 'photos',
   phase: 'ready',
+  version: 1,
   imageRef: 'http://192.0.2.7/images/photos',
   imageDigest: `sha256:${'4b'.repeat(32)}`,
   configuration: { cpus: 1, memoryBytes: 2 ** 27, diskBytes: 0 },

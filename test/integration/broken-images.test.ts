@@ -123,6 +123,24 @@ needs('qemu-system-x86_64')('an image that cannot serve', () => {
     await untilReason('page', /image\.json is not JSON/, 'failed');
   });
 
+  test.for([
+    ['the metadata of a cloud', 'http://169.254.169.254/latest/meta-data/', /not from 169\.254\.169\.254/],
+    ['the control API', 'http://2130706433:8088/api/v1/vms', /not from 127\.0\.0\.1:8088/],
+    ['a file', 'file:///etc/passwd', /not from file:/],
+  ] as const)('because its server redirects to %s is given up', async ([, location, reason]) => {
+    origin.images['redirects'] = (_request, response) => void response.writeHead(302, { location }).end();
+    await load('redirects');
+    await untilReason('redirects', reason, 'failed');
+  });
+
+  test('because it is a server whose length is a lie is given up before it is read', async () => {
+    origin.images['boasts'] = serveButFor('vmlinuz', (response) =>
+      response.writeHead(200, { 'content-length': 2 ** 50 }).write('x'),
+    );
+    await load('boasts');
+    await untilReason('boasts', /announces 1125899906842624 octets/, 'failed');
+  });
+
   test('because the server hangs waits for it, and can be stopped', async () => {
     const asked = Promise.withResolvers<ServerResponse>();
     origin.images['hang'] = (_request, response) => asked.resolve(response);
@@ -138,6 +156,10 @@ needs('qemu-system-x86_64')('an image that cannot serve', () => {
     ['a directory outside the root', '/etc', 'image_outside_root'],
     ['a way out of the root', '../../etc', 'image_outside_root'],
     ['a server that is not the origin’s', 'http://192.0.2.7/images/web', 'image_outside_root'],
+    ['this machine, in decimal', 'http://2130706433:8088/', 'image_outside_root'],
+    ['this machine, in octal', 'http://0177.0.0.1:8088/', 'image_outside_root'],
+    ['this machine, in an IPv6 address', 'http://[::ffff:7f00:1]:8088/', 'image_outside_root'],
+    ['the metadata of a cloud', 'http://169.254.169.254/', 'image_outside_root'],
     ['a directory that is not there', 'nowhere', 'image_not_found'],
     ['a scheme that is none', 'ftp://192.0.2.7/web', 'image_invalid'],
   ] as const)('because it is named as %s is refused at once', async ([, imageRef, code]) => {
@@ -191,4 +213,66 @@ needs('qemu-system-x86_64')('an image that cannot serve', () => {
     await variantOf(image, folder, (manifest) => ({ ...manifest, kernel }));
     await writeFile(join(folder, 'vmlinuz'), text);
   }
+});
+
+needs('qemu-system-x86_64')('a new version of a VM', () => {
+  let image: WebImage;
+  let origin: TestOrigin;
+  let orilla: RunningOrilla;
+  let api: VmApiClient;
+
+  beforeAll(async () => {
+    image = await webImage();
+    origin = await TestOrigin.start();
+    orilla = await RunningOrilla.start({
+      origins: { photos: { port: origin.port } },
+      pool: { readyTimeout: '20 s' },
+    });
+    api = new VmApiClient(orilla, 'photos');
+    origin.images['one'] = image.folder;
+    const provided = (name: string) => join(orilla.data, 'provided-images', name);
+    await variantOf(image, provided('two'), (manifest) => ({ ...manifest, name: 'two' }));
+    await variantOf(image, provided('broken'), ({ kernel, ...manifest }) => ({
+      ...manifest,
+      kernel: { ...kernel, sha256: '0'.repeat(64) },
+    }));
+    const loaded = await api.load({ name: 'web', imageRef: origin.imageUrl('one') }, { prefer: 'wait=60' });
+    expect(loaded.status).toBe(201);
+  });
+  afterAll(async () => {
+    await orilla?.[Symbol.asyncDispose]();
+    await origin?.[Symbol.asyncDispose]();
+  });
+
+  test('serves once it is ready, no request is lost on the way, and so back', async () => {
+    const answers: string[] = [];
+    const done = new AbortController();
+    const visiting = (async () => {
+      while (!done.signal.aborted) {
+        const { status, servedBy } = await orilla.visit(PHOTOS);
+        answers.push(`${status} ${servedBy}`);
+      }
+    })();
+    const changed = await api.change({ name: 'web', imageRef: 'two' });
+    expect(loadedVm(changed)).toMatchObject({ status: 'ready', version: 2, previous: { version: 1 } });
+    const back = loadedVm(await api.rollBack('web'));
+    expect(back).toMatchObject({ status: 'ready', version: 3, imageDigest: image.digest });
+    done.abort();
+    await visiting;
+    expect(new Set(answers)).toEqual(new Set(['200 vm/web']));
+    expect(origin.requests).toEqual([]);
+  });
+
+  test('that is broken leaves the old one where it is', async () => {
+    const before = await api.get('web');
+    const failed = await api.change({ name: 'web', imageRef: 'broken' });
+    expect(failed.status).toBe(502);
+    expect(JSON.parse(failed.body).error.message).toMatch(/the VM web failed: vmlinuz of .*broken/);
+    expect(await api.get('web')).toMatchObject({
+      version: before.version,
+      status: 'ready',
+      failedVersion: { imageRef: 'broken', reason: expect.stringMatching(/vmlinuz/) },
+    });
+    expect(await orilla.visit(PHOTOS)).toMatchObject({ status: 200, servedBy: 'vm/web' });
+  });
 });

@@ -20,6 +20,8 @@ export interface OriginOptions {
 export interface OrillaOptions {
   /** By name; the host of `photos` is `photos.example` unless it says otherwise. */
   readonly origins: Readonly<Record<string, OriginOptions>>;
+  /** What the configuration says of the gateway, beside its ports and origins. */
+  readonly gateway?: object;
   /** What the configuration says of the pool, beside `accelerator: tcg`. */
   readonly pool?: object;
   /** Where everything of this Orilla is; a folder of its own that goes with it when absent. */
@@ -30,12 +32,17 @@ export interface OrillaOptions {
 export const EDGE_DOMAIN = 'edge.example';
 
 /** A configuration for these tests: JSON is YAML. Ports are 0, so that any number of them run beside each other. */
-export function configuration({ origins, pool }: Pick<OrillaOptions, 'origins' | 'pool'>): string {
+export function configuration({
+  origins,
+  gateway,
+  pool,
+}: Pick<OrillaOptions, 'origins' | 'gateway' | 'pool'>): string {
   const listen = '127.0.0.1:0';
   return JSON.stringify({
     gateway: {
       listen,
       edgeDomain: EDGE_DOMAIN,
+      ...gateway,
       api: { listen },
       origins: Object.fromEntries(
         Object.entries(origins).map(([name, { port, hosts = [`${name}.example`] }]) => [
@@ -52,6 +59,10 @@ export function configuration({ origins, pool }: Pick<OrillaOptions, 'origins' |
 /** The processes that run VMs of a data folder. */
 export const machinesIn = (folder: string) =>
   processesIn(folder, ([program = '']) => /(?:^|\/)qemu-system-/.test(program));
+
+/** The processes that carry the traffic of a data folder. */
+export const workersIn = (folder: string) =>
+  processesIn(folder, (argv) => argv.some((argument) => /data-plane\/worker\.[jt]s$/.test(argument)));
 
 /** `orilla up` in a process of its own, as a user would run it. */
 export class RunningOrilla implements AsyncDisposable {

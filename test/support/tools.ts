@@ -5,7 +5,10 @@ import { describe, test } from 'vitest';
 /** Programs that the integration tests run, and how each may be called. */
 const TOOLS = {
   'qemu-system-x86_64': { programs: ['qemu-system-x86_64'], debianPackage: 'qemu-system-x86' },
+  'qemu-img': { programs: ['qemu-img'], debianPackage: 'qemu-utils' },
   chromium: { programs: ['chromium', 'chromium-browser', 'google-chrome'], debianPackage: 'chromium' },
+  ip: { programs: ['ip'], debianPackage: 'iproute2' },
+  nft: { programs: ['nft'], debianPackage: 'nftables' },
   'apt-get': { programs: ['apt-get'], debianPackage: 'apt' },
 } as const;
 

@@ -38,6 +38,22 @@ export class VmApiClient {
     });
   }
 
+  /** A new version in place of the old one, waited for. */
+  change(
+    { name, ...virtualmachine }: WantedVm,
+    headers: Question['headers'] = { prefer: 'wait=60' },
+  ): Promise<Answer> {
+    return this.ask(`/${name}`, {
+      method: 'PUT',
+      headers: { 'content-type': 'application/json', ...headers },
+      body: JSON.stringify({ virtualmachine }),
+    });
+  }
+
+  rollBack(name: string): Promise<Answer> {
+    return this.ask(`/${name}/rollback`, { method: 'POST', headers: { prefer: 'wait=60' } });
+  }
+
   async get(name: string): Promise<LoadedVm> {
     return loadedVm(await this.ask(`/${name}`));
   }

@@ -144,7 +144,7 @@ function draw(status) {
   fill(
     'origins',
     status.origins.map(originCard),
-    'No site passes through this gateway yet: name one in orilla.yaml.',
+    'No site passes through this gateway yet: add one with "orilla origin add", or name it in orilla.yaml.',
   );
   fill(
     'vms',

@@ -27,3 +27,7 @@ export function preferredWaitMs(prefer: string | undefined): number {
   const seconds = Number(/(?:^|[,;\s])wait\s*=\s*"?(\d{1,6})/i.exec(prefer ?? '')?.[1] ?? 0);
   return Math.min(seconds, WAIT_LIMIT_S) * 1000;
 }
+
+/** Whether the client says that it does not want to wait (RFC 7240 §4.1). */
+export const prefersAsync = (prefer: string | undefined): boolean =>
+  /(?:^|[,;\s])respond-async(?:$|[,;\s])/i.test(prefer ?? '');

@@ -1,64 +1,19 @@
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { temporaryFolder } from '../../../test/support/temporary-folder.ts';
-import { SMALL, startTestPool, untilVm } from '../../../test/support/test-pool.ts';
-import { systemClock } from '../../base/index.ts';
-import type { ApiServer } from '../../platform/http/index.ts';
-import { silentLog } from '../../platform/telemetry/index.ts';
-import { createVmApi } from './vm-api.ts';
-
-const TOKEN = 'a-token-of-the-photo-site';
-const OTHER = 'a-token-of-somebody-else';
+import { SMALL, untilVm } from '../../../test/support/test-pool.ts';
+import { LARGER, OTHER_TOKEN, startTestVmApi } from '../../../test/support/test-vm-api.ts';
 
 let folder: string;
-let running: Awaited<ReturnType<typeof startTestPool>>;
-let api: ApiServer;
+let running: Awaited<ReturnType<typeof startTestVmApi>>;
+let call: typeof running.call;
 
 beforeEach(async () => {
   folder = await temporaryFolder();
-  running = await startTestPool(folder);
-  api = await createVmApi(
-    { clock: systemClock, log: silentLog, pool: running.pool },
-    {
-      tokens: [
-        [TOKEN, 'photos'],
-        [OTHER, 'other'],
-      ],
-      signingKeys: [{ kid: 'a' }],
-      configurations: {
-        small: SMALL,
-        '4b1e86a7-0d5c-4d3a-9f7b-6a55a1f3c1d2': { ...SMALL, memoryBytes: 2 ** 28 },
-      },
-      defaultConfiguration: 'small',
-      authorityOf: (name) => `${name}.edge.example:8080`,
-      publicAddress: '192.0.2.1',
-    },
-  );
+  running = await startTestVmApi(folder);
+  ({ call } = running);
 });
-afterEach(async () => {
-  await api.close();
-  await running.close();
-});
-
-function call(
-  method: 'GET' | 'POST' | 'DELETE',
-  path = '',
-  payload?: string | object,
-  headers: Record<string, string> = {},
-) {
-  return api.inject({
-    method,
-    url: `/version1/virtualmachine${path}`,
-    headers: {
-      authorization: `Bearer ${TOKEN}`,
-      ...(payload !== undefined && { 'content-type': 'application/json' }),
-      ...headers,
-    },
-    ...(payload !== undefined && {
-      payload: typeof payload === 'string' ? payload : JSON.stringify(payload),
-    }),
-  });
-}
+afterEach(() => running.close());
 
 const load = { virtualmachine: { name: 'photos', imageRef: 'photos' } };
 
@@ -75,6 +30,7 @@ describe('the VM-loading API', () => {
         host: 'photos.edge.example',
         url: 'http://photos.edge.example:8080/',
         ip: '192.0.2.1',
+        version: 1,
         imageRef: 'photos',
         imageDigest: running.digest,
         ...SMALL,
@@ -93,16 +49,8 @@ describe('the VM-loading API', () => {
 
   it("takes the document's own example: a trailing comma, no configuration, a doubled slash [gateway G4]", async () => {
     const text = '{"virtualmachine": {"name": "photos", "imageRef": "photos",}}';
-    const answer = await api.inject({
-      method: 'POST',
-      url: '//version1/virtualmachine',
-      headers: {
-        authorization: `Bearer ${TOKEN}`,
-        'content-type': 'application/json',
-        accept: 'application/xml',
-      },
-      payload: text,
-    });
+    const xml = { accept: 'application/xml' };
+    const answer = await running.ask('POST', '//version1/virtualmachine', text, xml);
     expect(answer.statusCode).toBe(202);
     expect(answer.headers['content-type']).toBe('application/xml; charset=utf-8');
     expect(answer.body).toMatch(/^<\?xml .*<virtualmachine><name>photos<\/name><status>/s);
@@ -118,9 +66,8 @@ describe('the VM-loading API', () => {
   });
 
   it('gives a VM the stored configuration, or the one in the request [gateway G6]', async () => {
-    const id = '4b1e86a7-0d5c-4d3a-9f7b-6a55a1f3c1d2';
     const stored = await call('POST', '', {
-      virtualmachine: { ...load.virtualmachine, configurationid: id },
+      virtualmachine: { ...load.virtualmachine, configurationid: LARGER },
     });
     expect(stored.json()).toMatchObject({ virtualmachine: { memoryBytes: 2 ** 28 } });
     const configuration = { cpus: 1, memoryBytes: 2 ** 27, diskBytes: 2 ** 20 };
@@ -166,7 +113,7 @@ describe('the VM-loading API', () => {
 
   it('shows and touches only what belongs to the origin of the token', async () => {
     await call('POST', '', load);
-    const other = { authorization: `Bearer ${OTHER}` };
+    const other = { authorization: `Bearer ${OTHER_TOKEN}` };
     expect((await call('GET', '', undefined, other)).json()).toEqual({ virtualmachines: [] });
     for (const method of ['GET', 'DELETE'] as const) {
       expect((await call(method, '/photos', undefined, other)).statusCode).toBe(404);
@@ -208,9 +155,42 @@ describe('the VM-loading API', () => {
     expect(running.pool.list()).toEqual([]);
   });
 
+  it('takes the request as XML too, in the words of its own answers [gateway G4]', async () => {
+    const text = `<?xml version="1.0" encoding="UTF-8"?>
+      <virtualmachine><name>photos</name><imageRef>photos</imageRef>
+        <configuration><cpus>1</cpus><memoryBytes>${2 ** 27}</memoryBytes></configuration>
+        <scope><methods><method>GET</method><method>HEAD</method></methods></scope>
+      </virtualmachine>`;
+    const answer = await call('POST', '', text, { 'content-type': 'application/xml; charset=utf-8' });
+    expect(answer.statusCode).toBe(202);
+    expect(answer.json()).toMatchObject({
+      virtualmachine: { memoryBytes: 2 ** 27, diskBytes: 0, scope: { methods: ['GET', 'HEAD'] } },
+    });
+    const entity = '<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><virtualmachine/>';
+    const refused = await call('POST', '', entity, { 'content-type': 'text/xml' });
+    expect(refused.statusCode).toBe(400);
+    expect(refused.json().error.code).toBe('invalid_xml');
+  });
+
+  it('forgives each slip by itself: a doubled slash, a trailing comma, a missing configuration [gateway G4]', async () => {
+    const comma = '{"virtualmachine": {"name": "a", "imageRef": "photos", "configurationid": "small",},}';
+    const plain = '{"virtualmachine": {"name": "a", "imageRef": "photos", "configurationid": "small"}}';
+    for (const [url, payload] of [
+      ['/version1/virtualmachine', comma],
+      ['//version1/virtualmachine', plain],
+      ['/version1//virtualmachine', plain],
+      ['/version1/virtualmachine', '{"virtualmachine": {"name": "a", "imageRef": "photos"}}'],
+    ] as const) {
+      const answer = await running.ask('POST', url, payload);
+      expect(answer.json(), `${url} ${payload}`).toMatchObject({ virtualmachine: { name: 'a', ...SMALL } });
+    }
+    expect((await running.ask('GET', '//version1//virtualmachine//a')).statusCode).toBe(200);
+    expect(running.pool.list()).toHaveLength(1);
+  });
+
   it('reads no body beyond its limit, and none of another type', async () => {
     expect((await call('POST', '', `"${'x'.repeat(20_000)}"`)).statusCode).toBe(413);
-    expect((await call('POST', '', '<a/>', { 'content-type': 'application/xml' })).statusCode).toBe(415);
+    expect((await call('POST', '', '<a/>', { 'content-type': 'text/html' })).statusCode).toBe(415);
   });
 
   it('loads from a directory of the gateway in which the image was stored before [gateway G5]', async () => {

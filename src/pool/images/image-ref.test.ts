@@ -33,7 +33,7 @@ beforeAll(() => {
   }
   policy = {
     directoryRoot: join(folder, 'images'),
-    urlHosts: ['images.example', 'other.example:8080', '[::1]:8080'],
+    servers: { listed: ['images.example', 'other.example:8080', '[::1]:8080'] },
   };
 });
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -109,7 +109,9 @@ describe('a URL', () => {
   });
 
   test('is refused where no server is listed', async () => {
-    await expect(resolved('http://images.example/', { ...policy, urlHosts: [] })).rejects.toMatchObject({
+    await expect(
+      resolved('http://images.example/', { ...policy, servers: { listed: [] } }),
+    ).rejects.toMatchObject({
       code: 'image_outside_root',
       message: expect.stringContaining('no server'),
     });
@@ -141,6 +143,8 @@ describe('a directory', () => {
     'outward/secret',
     'deep/up',
     'deep/up/outside',
+    '//etc',
+    'photos/./../..',
   ])('%s leads out of the root and is refused', async (path) => {
     await expect(resolved(path)).rejects.toMatchObject({ code: 'image_outside_root' });
   });
@@ -148,6 +152,10 @@ describe('a directory', () => {
   test('that is missing below the root is not found; outside, it is not even looked for', async () => {
     await expect(resolved('nowhere')).rejects.toMatchObject({ code: 'image_not_found' });
     await expect(resolved('circle')).rejects.toMatchObject({ code: 'image_not_found' });
+    // Nothing is decoded: these are names, of folders that are not there.
+    for (const name of ['%2e%2e/outside', 'photos%2f..%2f..', 'photos\\..\\..', 'x'.repeat(300)]) {
+      await expect(resolved(name)).rejects.toMatchObject({ code: 'image_not_found' });
+    }
     await expect(resolved('../nowhere')).rejects.toMatchObject({ code: 'image_outside_root' });
     await expect(resolved('../outside')).rejects.toMatchObject({ code: 'image_outside_root' });
   });

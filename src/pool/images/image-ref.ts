@@ -4,6 +4,7 @@ import type { Clock } from '../../base/index.ts';
 import { poolError } from '../errors.ts';
 import { imageDigestSchema } from '../schema.ts';
 import { directorySource, type ImageSource, urlSource } from './image-source.ts';
+import { type ListedServers, listedServers } from './server-policy.ts';
 
 /**
  * Where an image is, as an origin names it [gateway G5]: a URL on a server of the network, a directory of the gateway
@@ -18,8 +19,8 @@ export type ImageRef =
 export interface ImageRefPolicy {
   /** The one folder below which directories may be named. */
   readonly directoryRoot: string;
-  /** `host` or `host:port` of the servers from which images may be fetched: what is not listed is not contacted. */
-  readonly urlHosts: readonly string[];
+  /** The servers from which images may be fetched: what is not listed is not contacted. */
+  readonly servers: ListedServers;
 }
 
 /** @throws `image_invalid` when the text is none of the three forms. */
@@ -55,14 +56,9 @@ export async function resolveImageRef(
     if (url.username !== '' || url.password !== '') {
       throw poolError('image_invalid', 'imageRef must not carry a user name or password');
     }
-    const withPort = `${url.hostname}:${url.port || (url.protocol === 'https:' ? 443 : 80)}`;
-    if (!policy.urlHosts.some((listed) => [url.host, withPort].includes(listed.toLowerCase()))) {
-      throw poolError(
-        'image_outside_root',
-        `images may be fetched from ${policy.urlHosts.join(', ') || 'no server'} only, not from ${url.host}`,
-      );
-    }
-    return urlSource(clock, url);
+    const servers = listedServers(policy.servers);
+    servers.check(url);
+    return urlSource(clock, url, { policy: servers });
   }
   return directorySource(await insideRoot(ref.path, policy.directoryRoot));
 }

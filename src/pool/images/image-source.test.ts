@@ -140,11 +140,38 @@ describe('an image on a web server', () => {
     },
   );
 
-  test('is not followed to where its server redirects', async () => {
-    instead['vmlinuz'] = (response) =>
-      response.writeHead(302, { location: '/images/photos/base.cpio' }).end();
-    await refused('image_fetch_failed', /answered 302; expected 200/);
-    expect(asked).not.toContain('/images/photos/base.cpio');
+  test.for([
+    [
+      'announces more than its manifest says',
+      { 'content-length': 2 ** 50 },
+      'image_invalid',
+      /announces 1125899906842624 octets, more than the 8/,
+    ],
+    [
+      'comes compressed, though that was not asked for',
+      { 'content-encoding': 'gzip' },
+      'image_fetch_failed',
+      /came as gzip/,
+    ],
+  ] as const)('whose kernel %s is refused before it is read', async ([, headers, code, message]) => {
+    const hungUp = Promise.withResolvers<void>();
+    instead['vmlinuz'] = (response) => {
+      response.on('close', hungUp.resolve).writeHead(200, headers).write('a');
+    };
+    await refused(code, message);
+    await hungUp.promise;
+  });
+
+  test('sends its server no cookie, no credentials and no word of where it is', async () => {
+    let sent: object = {};
+    server.prependOnceListener('request', ({ headers }) => (sent = headers));
+    await bring();
+    expect(sent).toEqual({
+      host: base.host,
+      'accept-encoding': 'identity',
+      'user-agent': 'orilla',
+      connection: 'close',
+    });
   });
 
   test('on a server that is not there could not be fetched, and the message says why', async () => {
@@ -153,6 +180,55 @@ describe('an image on a web server', () => {
     await refused('image_fetch_failed', /ECONNREFUSED/);
     server.listen(0, '127.0.0.1');
     await once(server, 'listening');
+  });
+});
+
+describe('a file whose connection breaks', () => {
+  const ranges: (string | undefined)[] = [];
+  /** Sends the kernel two octets at a time, and breaks off after each two. */
+  const breakOff = (etag: (attempt: number) => string, answerFrom = (at: number) => at) => {
+    ranges.length = 0;
+    instead['vmlinuz'] = (response) => {
+      const { range, 'if-range': validator } = response.req.headers;
+      ranges.push(range);
+      const at = answerFrom(Number(/^bytes=(\d+)-$/.exec(range ?? '')?.[1] ?? 0));
+      const isPart = range !== undefined && validator === etag(ranges.length);
+      response.writeHead(isPart ? 206 : 200, {
+        etag: etag(ranges.length),
+        'content-length': isPart ? 8 - at : 8,
+        ...(isPart && { 'content-range': `bytes ${at}-7/8` }),
+      });
+      const begin = isPart ? at : 0;
+      response.write('a kernel'.slice(begin, begin + 2), () =>
+        begin + 2 < 8 ? response.destroy() : response.end(),
+      );
+    };
+  };
+
+  test('is gone on with where it broke, as long as it is the same file', async () => {
+    breakOff(() => '"1"');
+    const image = await bring();
+    expect(await readFile(image.kernelPath, 'utf8')).toBe('a kernel');
+    expect(ranges.filter((range) => range !== undefined)).toEqual(['bytes=2-', 'bytes=4-', 'bytes=6-']);
+    expect(clock.pendingTimers).toBe(0);
+  });
+
+  test('is given up when it is another by then', async () => {
+    breakOff((attempt) => `"${attempt}"`);
+    await refused('image_fetch_failed', /answered 200; expected 206/);
+  });
+
+  test('is given up when the rest begins elsewhere', async () => {
+    breakOff(
+      () => '"1"',
+      (at) => Math.max(0, at - 1),
+    );
+    await refused('image_fetch_failed', /did not go on where its connection broke/);
+  });
+
+  test('is given up when its server does not say which file it is', async () => {
+    breakOff(() => 'W/"1"');
+    await refused('image_fetch_failed', /vmlinuz could not be fetched/);
   });
 });
 
@@ -171,7 +247,8 @@ describe('a server that falls silent', () => {
   });
 
   test('in the middle of a file is given up 15 s after its last octets', async () => {
-    const reading = urlSource(clock, base).read('vmlinuz', new AbortController().signal);
+    const { signal } = new AbortController();
+    const reading = urlSource(clock, base).read('vmlinuz', { signal, limitBytes: 8 });
     const octets = reading[Symbol.asyncIterator]();
     const sent = new Promise<ServerResponse>((resolve) => {
       instead['vmlinuz'] = (response) => {
@@ -185,12 +262,34 @@ describe('a server that falls silent', () => {
     const next = octets.next();
     await clock.advance(14_999);
     (await sent).write('ker');
-    expect((await next).value).toEqual(new TextEncoder().encode('ker'));
+    expect((await next).value).toEqual(Buffer.from('ker'));
     const last = expect(octets.next()).rejects.toMatchObject({
       code: 'image_fetch_failed',
       message: expect.stringMatching(silent),
     });
     await clock.advance(15_000);
+    await last;
+    expect(clock.pendingTimers).toBe(0);
+  });
+
+  test('but for an octet now and then is too slow after a minute of that', async () => {
+    const { signal } = new AbortController();
+    const reading = urlSource(clock, base).read('vmlinuz', { signal, limitBytes: 2 ** 30 });
+    const octets = reading[Symbol.asyncIterator]();
+    const sent = new Promise<ServerResponse>((resolve) => {
+      instead['vmlinuz'] = (response) => response.write('a', () => resolve(response));
+    });
+    await octets.next();
+    for (let waitedMs = 0; waitedMs < 56_000; waitedMs += 14_000) {
+      const next = octets.next();
+      await clock.advance(14_000);
+      (await sent).write('k');
+      await next;
+    }
+    const last = expect(octets.next()).rejects.toMatchObject({
+      message: expect.stringMatching(/the server is too slow/),
+    });
+    await clock.advance(4001);
     await last;
     expect(clock.pendingTimers).toBe(0);
   });

@@ -1,8 +1,18 @@
 import { constants } from 'node:fs';
-import { open } from 'node:fs/promises';
+import { lstat, open } from 'node:fs/promises';
+import type { IncomingMessage, OutgoingHttpHeaders } from 'node:http';
 import { join } from 'node:path';
 import { type Clock, CodedError, messageOf } from '../../base/index.ts';
 import { poolError } from '../errors.ts';
+import { CheckedClient, type Resolve } from './checked-client.ts';
+import { Patience } from './patience.ts';
+import { type ServerPolicy, serverOfOperator } from './server-policy.ts';
+
+export interface ReadOptions {
+  readonly signal: AbortSignal;
+  /** As many octets as whoever reads will take: a source that knows that there are more need not begin. */
+  readonly limitBytes: number;
+}
 
 /** Where the files of one image come from. Another carrier (the swarm) joins by implementing this. */
 export interface ImageSource {
@@ -13,23 +23,29 @@ export interface ImageSource {
    *
    * @throws `image_not_found` when the source has no such file, `image_fetch_failed` when it cannot be had now.
    */
-  read(file: string, signal: AbortSignal): AsyncIterable<Uint8Array>;
+  read(file: string, options: ReadOptions): AsyncIterable<Uint8Array>;
 }
 
-/** An image in a directory of this machine. Its files must be regular files: no link is followed. */
+/**
+ * An image in a directory of this machine, named by its real path. Its files must be regular files: no link is followed,
+ * and no device or pipe is opened.
+ */
 export function directorySource(directory: string): ImageSource {
   return {
     description: directory,
-    async *read(file, signal) {
+    async *read(file, { signal }) {
       const path = join(directory, file);
+      const unreadable = (cause: unknown) => {
+        throw poolError('image_not_found', `${path} cannot be read: ${messageOf(cause)}`, cause);
+      };
+      const irregular = () => poolError('image_invalid', `${path} is not a regular file`);
+      // To open a device can have an effect of its own.
+      if (!(await lstat(path).catch(unreadable)).isFile()) throw irregular();
       const handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK).catch(
-        (cause: unknown) => {
-          throw poolError('image_not_found', `${path} cannot be read: ${messageOf(cause)}`, cause);
-        },
+        unreadable,
       );
       try {
-        if (!(await handle.stat()).isFile())
-          throw poolError('image_invalid', `${path} is not a regular file`);
+        if (!(await handle.stat()).isFile()) throw irregular();
         for await (const chunk of handle.createReadStream({ autoClose: false, highWaterMark: 1 << 20 })) {
           signal.throwIfAborted();
           yield chunk as Uint8Array;
@@ -41,51 +57,96 @@ export function directorySource(directory: string): ImageSource {
   };
 }
 
-/** How long a server may be silent before a fetch is given up. */
-const IDLE_TIMEOUT_MS = 15_000;
+/** Given to `urlSource` by whoever does not trust the one who named the URL. */
+export interface UrlSourceOptions {
+  /** Any server of the Internet and the named one when absent: for what the operator types. */
+  readonly policy?: ServerPolicy;
+  readonly resolve?: Resolve;
+}
 
-/** An image on a web server: its files stand beside each other below `url`. Redirects are not followed. */
-export function urlSource(clock: Clock, url: URL): ImageSource {
+/** An image on a web server: its files stand beside each other below `url`. Redirects are followed where `policy` lets. */
+export function urlSource(clock: Clock, url: URL, options: UrlSourceOptions = {}): ImageSource {
   const base = new URL(url);
   if (!base.pathname.endsWith('/')) base.pathname += '/';
+  // One client for all files of the image: what its names led to at first is where they lead to the end.
+  const client = new CheckedClient(options.policy ?? serverOfOperator(url), options.resolve);
   return {
     description: url.href,
-    async *read(file, signal) {
+    async *read(file, { signal, limitBytes }) {
       const fileUrl = new URL(file, base);
-      const silence = new AbortController();
-      const expectMore = () =>
-        clock.after(IDLE_TIMEOUT_MS, () => silence.abort(new Error('the server is silent')));
-      let timer = expectMore();
-      try {
-        const response = await fetch(fileUrl, {
-          signal: AbortSignal.any([signal, silence.signal]),
-          redirect: 'manual',
-          headers: { 'accept-encoding': 'identity', 'user-agent': 'orilla' },
-        });
-        if (response.status !== 200) {
-          await response.body?.cancel();
-          const code =
-            response.status === 404 || response.status === 410 ? 'image_not_found' : 'image_fetch_failed';
-          throw poolError(code, `${fileUrl.href} answered ${response.status}; expected 200`);
+      using patience = new Patience(clock);
+      const either = AbortSignal.any([signal, patience.signal]);
+      let part: FilePart = { doneBytes: 0 };
+      for (let resumptions = 0; ; resumptions += 1) {
+        const { doneBytes } = part;
+        patience.wait();
+        try {
+          const answer = await client.get(fileUrl, either, rangeHeaders(part));
+          checkAnswer(answer, fileUrl, limitBytes, doneBytes);
+          part = { doneBytes, validator: strongValidator(answer) };
+          for await (const chunk of answer as AsyncIterable<Uint8Array>) {
+            patience.received(chunk.length);
+            part = { ...part, doneBytes: part.doneBytes + chunk.length };
+            yield chunk;
+            patience.wait();
+          }
+          return;
+        } catch (cause) {
+          if (cause instanceof CodedError) throw cause;
+          signal.throwIfAborted();
+          const hasMoved = part.validator !== undefined && part.doneBytes > doneBytes;
+          if (hasMoved && !patience.signal.aborted && resumptions < RESUMPTION_LIMIT) continue;
+          const reason = messageOf(patience.signal.aborted ? patience.signal.reason : cause);
+          throw poolError('image_fetch_failed', `${fileUrl.href} could not be fetched: ${reason}`, cause);
+        } finally {
+          patience.pause();
         }
-        for await (const chunk of response.body ?? []) {
-          // What takes the octets may be slow: that is not the server's silence.
-          timer[Symbol.dispose]();
-          yield chunk;
-          timer = expectMore();
-        }
-      } catch (cause) {
-        if (cause instanceof CodedError) throw cause;
-        signal.throwIfAborted();
-        const reason = silence.signal.aborted ? messageOf(silence.signal.reason) : rootMessage(cause);
-        throw poolError('image_fetch_failed', `${fileUrl.href} could not be fetched: ${reason}`, cause);
-      } finally {
-        timer[Symbol.dispose]();
       }
     },
   };
 }
 
-/** `fetch` says "fetch failed" and hides what happened in the cause. */
-const rootMessage = (error: unknown): string =>
-  error instanceof Error && error.cause instanceof Error ? rootMessage(error.cause) : messageOf(error);
+/** How often a file whose connection breaks is gone on with, before the whole image is tried anew later. */
+const RESUMPTION_LIMIT = 10;
+
+/** What there is of a file, and what tells whether the rest is of the same one. */
+interface FilePart {
+  readonly doneBytes: number;
+  readonly validator?: string | undefined;
+}
+
+/** A weak validator does not promise the same octets (RFC 9110 §13.1.5). */
+const strongValidator = ({ headers: { etag } }: IncomingMessage): string | undefined =>
+  etag?.startsWith('"') ? etag : undefined;
+
+const rangeHeaders = ({ doneBytes, validator }: FilePart): OutgoingHttpHeaders =>
+  doneBytes > 0 && validator !== undefined ? { range: `bytes=${doneBytes}-`, 'if-range': validator } : {};
+
+/** Reads no body of an answer that cannot be the file from `fromBytes` on. */
+function checkAnswer(answer: IncomingMessage, url: URL, limitBytes: number, fromBytes: number): void {
+  const { statusCode = 0, headers } = answer;
+  try {
+    const expected = fromBytes > 0 ? 206 : 200;
+    if (statusCode !== expected) {
+      const code = statusCode === 404 || statusCode === 410 ? 'image_not_found' : 'image_fetch_failed';
+      throw poolError(code, `${url.href} answered ${statusCode}; expected ${expected}`);
+    }
+    if (fromBytes > 0 && !headers['content-range']?.startsWith(`bytes ${fromBytes}-`)) {
+      throw poolError('image_fetch_failed', `${url.href} did not go on where its connection broke`);
+    }
+    const encoding = headers['content-encoding'] ?? 'identity';
+    if (encoding !== 'identity') {
+      throw poolError('image_fetch_failed', `${url.href} came as ${encoding}, which was not asked for`);
+    }
+    const length = fromBytes + Number(headers['content-length'] ?? 0);
+    if (length > limitBytes) {
+      throw poolError(
+        'image_invalid',
+        `${url.href} announces ${length} octets, more than the ${limitBytes} that may come`,
+      );
+    }
+  } catch (error) {
+    answer.destroy();
+    throw error;
+  }
+}

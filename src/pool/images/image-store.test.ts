@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { mkdir, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
@@ -165,18 +166,29 @@ describe('nothing is kept of an image', () => {
     await refused('image_not_found', /base\.cpio/);
     await writeFile(join(provided, 'elsewhere'), 'a layer');
     await symlink('elsewhere', layer);
-    await refused('image_not_found', /base\.cpio/);
+    await refused('image_invalid', /base\.cpio is not a regular file/);
     await rm(layer);
     await mkdir(layer);
     await refused('image_invalid', /base\.cpio is not a regular file/);
     await refused('image_not_found', /image\.json/, undefined, join(provided, 'nowhere'));
   });
 
-  test('whose file is a pipe that nobody writes to', async () => {
+  test.for([
+    ['a pipe that nobody writes to', (path: string) => execFileSync('mkfifo', [path])],
+    ['a link to a device', (path: string) => symlink('/dev/zero', path)],
+    ['a socket', listenOn],
+  ] as const)('whose file is %s', async ([, make]) => {
     await writeImageFolder(provided);
-    await rm(join(provided, 'base.cpio'));
-    execFileSync('mkfifo', [join(provided, 'base.cpio')]);
-    await refused('image_invalid', /not a regular file/);
+    const path = join(provided, 'base.cpio');
+    await rm(path);
+    await make(path);
+    await refused('image_invalid', /base\.cpio is not a regular file/);
+  });
+
+  test('whose folder is one of devices', async () => {
+    const devices: ImageSource = directorySource('/dev');
+    const reading = devices.read('zero', { signal, limitBytes: 10 })[Symbol.asyncIterator]();
+    await expect(reading.next()).rejects.toMatchObject({ code: 'image_invalid' });
   });
 
   test.for([
@@ -223,7 +235,7 @@ describe('nothing is kept of an image', () => {
         yield Buffer.from('a');
         expect(await readdir(stored)).toEqual([expect.stringMatching(/^\.incoming-/)]);
         calledOff.abort(new Error('called off'));
-        given.throwIfAborted();
+        given.signal.throwIfAborted();
       },
     };
     await expect(store.import(source, { signal: calledOff.signal })).rejects.toThrow('called off');
@@ -285,6 +297,13 @@ describe('a store that is opened', () => {
 });
 
 const file = (name: string) => ({ file: name, sizeBytes: 8, sha256: sha256('a kernel') });
+
+/** A Unix socket, which stays in the file system for the test. */
+async function listenOn(path: string): Promise<void> {
+  const server = createServer().listen(path);
+  await once(server, 'listening');
+  server.unref();
+}
 
 async function imageNamed(name: string): Promise<string> {
   const folder = join(provided, name);

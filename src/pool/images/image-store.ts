@@ -2,10 +2,12 @@ import { createHash } from 'node:crypto';
 import { constants } from 'node:fs';
 import { link, mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Clock, messageOf, type Random, randomId, systemCode } from '../../base/index.ts';
+import { type Clock, type Random, randomId, systemCode } from '../../base/index.ts';
 import { identifyProcess, isRunning } from '../../platform/process/index.ts';
 import { poolError } from '../errors.ts';
-import { type Image, type ImageFile, type ImageManifest, imageManifestSchema } from '../schema.ts';
+import type { Image, ImageFile, ImageManifest } from '../schema.ts';
+import { checkDisk } from './disk-check.ts';
+import { filesOf, initrdFile, MANIFEST, parseManifest } from './image-manifest.ts';
 import type { ImageSource } from './image-source.ts';
 
 /** An image on this machine's disk, ready to be started. */
@@ -23,7 +25,6 @@ export interface ImportOptions {
   readonly onProgress?: (doneBytes: number, totalBytes: number) => void;
 }
 
-const MANIFEST = 'image.json';
 /** Holds names and digests only; a real one has about 1 KiB. */
 const MANIFEST_LIMIT_BYTES = 64 * 1024;
 
@@ -154,6 +155,7 @@ export class ImageStore {
       if (elsewhere !== undefined && (await tryLink(elsewhere, target))) advance(file.sizeBytes);
       else await fetchFile(source, file, target, signal, advance);
     }
+    for (const disk of manifest.disks ?? []) await checkDisk(join(incoming, disk.file), disk, signal);
     await joinLayers(incoming, manifest);
     await writeThrough(join(incoming, MANIFEST), [octets]);
     await syncDirectory(incoming);
@@ -185,8 +187,6 @@ export class ImageStore {
   }
 }
 
-const filesOf = (manifest: ImageManifest): ImageFile[] => [manifest.kernel, ...manifest.initrd];
-
 function storedImage(
   directory: string,
   digest: string,
@@ -205,31 +205,6 @@ function storedImage(
   };
 }
 
-/** With one layer the layer itself; with more, the file into which they were joined (no manifest can name it). */
-const initrdFile = (manifest: ImageManifest): string =>
-  manifest.initrd.length === 1 && manifest.initrd[0] ? manifest.initrd[0].file : '.initrd';
-
-function parseManifest(octets: Uint8Array, where: string): ImageManifest {
-  let value: unknown;
-  try {
-    value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(octets));
-  } catch (cause) {
-    throw poolError('image_invalid', `${where} is not JSON: ${messageOf(cause)}`, cause);
-  }
-  const result = imageManifestSchema.safeParse(value);
-  if (!result.success) {
-    const faults = result.error.issues.map(
-      ({ path, message }) => `${path.join('.') || 'manifest'}: ${message}`,
-    );
-    throw poolError('image_invalid', `${where} is not a manifest: ${faults.join('; ')}`);
-  }
-  const names = filesOf(result.data).map(({ file }) => file);
-  if (new Set([...names, MANIFEST]).size !== names.length + 1) {
-    throw poolError('image_invalid', `${where} names a file twice`);
-  }
-  return result.data;
-}
-
 async function readBounded(
   source: ImageSource,
   file: string,
@@ -238,7 +213,7 @@ async function readBounded(
 ): Promise<Uint8Array> {
   const chunks: Uint8Array[] = [];
   let sizeBytes = 0;
-  for await (const chunk of source.read(file, signal)) {
+  for await (const chunk of source.read(file, { signal, limitBytes })) {
     sizeBytes += chunk.length;
     if (sizeBytes > limitBytes) {
       throw poolError(
@@ -262,7 +237,7 @@ async function fetchFile(
   const hash = createHash('sha256');
   let sizeBytes = 0;
   async function* checked() {
-    for await (const chunk of source.read(file.file, signal)) {
+    for await (const chunk of source.read(file.file, { signal, limitBytes: file.sizeBytes })) {
       sizeBytes += chunk.length;
       if (sizeBytes > file.sizeBytes) {
         throw poolError(
