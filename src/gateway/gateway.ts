@@ -6,6 +6,8 @@ import type { Listen } from '../platform/sockets/index.ts';
 import type { Log, Registry } from '../platform/telemetry/index.ts';
 import type { Pool } from '../pool/index.ts';
 import type { Configuration } from '../pool/schema.ts';
+import type { RouteSnapshot } from './data-plane/data-plane.ts';
+import type { RawDataPlaneOptions } from './data-plane/raw-data-plane.ts';
 import { showTally } from './metrics.ts';
 import { routeSnapshot, vmHost } from './offload.ts';
 import type { OriginDirectory } from './origins/origin-directory.ts';
@@ -31,6 +33,8 @@ export interface TagOptions {
   readonly tagForm: TagForm;
   /** Adds the document's MD5 digest of the tag [gateway G2]. */
   readonly addsTagDigest: boolean;
+  /** What clients may ask beside the sites, and how much. */
+  readonly traffic?: Pick<RouteSnapshot, 'forwardProxy' | 'transparent' | 'limits'> | undefined;
 }
 
 export interface GatewayOptions extends TagOptions {
@@ -41,6 +45,7 @@ export interface GatewayOptions extends TagOptions {
   /** Where they work. */
   readonly workerFolder: string;
   readonly listen: Listen;
+  readonly entrances?: Pick<RawDataPlaneOptions, 'foreign' | 'accessLog'> | undefined;
   /** The domain under which VMs have their names. */
   readonly edgeDomain: string;
   /** The address at which users reach this gateway, for answers of the VM API. */
@@ -86,7 +91,7 @@ export class Gateway implements Closable {
           { clock, log },
           {
             listen: options.listen,
-            more: {},
+            more: options.entrances ?? {},
             count: options.workers,
             folder: options.workerFolder,
             version: options.version,
@@ -115,7 +120,7 @@ export class Gateway implements Closable {
       let tagOptions: TagOptions = options;
       const orphans = new OrphanedVms({ log, pool, origins });
       const apply = () => {
-        const { showServedBy, tagForm, addsTagDigest } = tagOptions;
+        const { showServedBy, tagForm, addsTagDigest, traffic } = tagOptions;
         const tag = makeTag(tagForm, address, addsTagDigest ? md5 : undefined);
         const sites = origins.list().map(({ name, hosts, upstream, tagKey }) => ({
           origin: name,
@@ -123,7 +128,8 @@ export class Gateway implements Closable {
           upstream,
           signingKey: tagKey ?? ownKey,
         }));
-        dataPlane.apply(routeSnapshot(sites, pool.list(), { edgeDomain, tag, showServedBy }));
+        const routes = routeSnapshot(sites, pool.list(), { edgeDomain, tag, showServedBy });
+        dataPlane.apply({ ...routes, ...traffic, gatewayKey: ownKey.material });
         orphans.stop();
       };
       parts.add('VMs without an origin', orphans);

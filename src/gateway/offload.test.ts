@@ -16,6 +16,7 @@ const vm = (name: string, phase: Vm['phase'], owner = 'photos'): Vm => ({
   name,
   owner,
   phase,
+  version: 1,
   imageRef: 'x',
   configuration: { cpus: 1, memoryBytes: 1, diskBytes: 0 },
   ownerNote: '',

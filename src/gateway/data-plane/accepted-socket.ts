@@ -24,9 +24,14 @@ export function readAccepted(accepted: Socket, onOctets: (octets: Buffer) => boo
   accepted.destroy();
   return new Socket({
     handle,
+    allowHalfOpen: accepted.allowHalfOpen,
     onread: { buffer, callback: (count: number) => onOctets(buffer.subarray(0, count)) },
   } as ConstructorParameters<typeof Socket>[0]);
 }
+
+/** The client's address; IPv4 as such, also where the server listens for both families (`::ffff:192.0.2.1`). */
+export const clientAddress = (socket: Socket): string =>
+  (socket.remoteAddress ?? '').replace(/^::ffff:(?=[\d.]+$)/, '');
 
 /** Reads a connection by its events: one that is encrypted. */
 export function readEvents(socket: Socket, onOctets: (octets: Buffer) => boolean): void {

@@ -7,7 +7,8 @@ import type { LookupFunction } from 'node:net';
 import type { Closable } from '../../base/index.ts';
 import type { Scope } from '../schema.ts';
 import type { Tag } from '../tag.ts';
-import type { TagKey } from '../tag-key.ts';
+import type { SigningMaterial, TagKey } from '../tag-key.ts';
+import type { LimitName, Limits } from './limits.ts';
 
 /** A server to which requests are forwarded. */
 export interface Upstream {
@@ -16,6 +17,17 @@ export interface Upstream {
   readonly isTls: boolean;
   /** Finds its addresses, where not every address will do. */
   readonly lookup?: LookupFunction | undefined;
+  /** Connections are shared only with upstreams of the same realm: others find their addresses by other rules. */
+  readonly realm?: string | undefined;
+  /** Authorities that its certificate may be from, instead of those that Node knows. */
+  readonly caPem?: string | undefined;
+}
+
+/** What this gateway shows to clients who come by HTTPS. */
+export interface Certificate {
+  /** It, and behind it those that vouch for it. */
+  readonly certPem: string;
+  readonly keyPem: string;
 }
 
 /** An origin's server in a VM at this edge. */
@@ -38,6 +50,16 @@ export interface Route {
   readonly vms: readonly VmUpstream[];
 }
 
+/** Which hosts beside the routes' may be asked on behalf of clients who name them. Plain data. */
+export interface ForeignRules {
+  /** Hosts and ports, see `HostList`. */
+  readonly allow: readonly string[];
+  /** Subnets whose clients are served; absent: those that are not of the Internet. */
+  readonly clients?: readonly string[] | undefined;
+  /** Subnets that are not of the Internet and to which names may lead all the same. */
+  readonly privateNetworks: readonly string[];
+}
+
 /** All routes at one moment. */
 export interface RouteSnapshot {
   /** By host name, lower case, without port. */
@@ -46,6 +68,16 @@ export interface RouteSnapshot {
   readonly tag: Tag;
   /** Whether answers say who served them: `Orilla-Served-By: origin` or `vm/<name>`. */
   readonly showServedBy: boolean;
+  /** For HTTPS: chosen by the names that stand in them, the first for all others. None when absent. */
+  readonly certificates?: readonly Certificate[] | undefined;
+  /** The gateway's own key, by which the tag is signed for hosts that have no route. */
+  readonly gatewayKey?: SigningMaterial | undefined;
+  /** What the forward proxy may ask; nothing when absent. */
+  readonly forwardProxy?: ForeignRules | undefined;
+  /** What is passed on for a network behind this gateway; nothing when absent. */
+  readonly transparent?: ForeignRules | undefined;
+  /** `DEFAULT_LIMITS` when absent. */
+  readonly limits?: Limits | undefined;
 }
 
 /** Who answered a request. `gateway`: this program itself, because nobody else could. */
@@ -66,6 +98,8 @@ export interface Exchange {
   readonly wasReplayed: boolean;
   /** Why the client did not get a whole answer. */
   readonly failure?: string | undefined;
+  /** Why it was not served, or its connection was not taken. */
+  readonly limit?: LimitName | undefined;
 }
 
 export interface DataPlane extends Closable {

@@ -14,6 +14,8 @@ export interface LiveRoute extends Route {
   readonly tagLines: (method: string, authority: string, path: string) => string;
   /** CONNECT: nothing is asked, octets pass as they are. */
   readonly isTunnel: boolean;
+  /** A host that is no site of this gateway: it is not told who asks. */
+  readonly isForeign: boolean;
 }
 
 export function liveRoute(
@@ -27,6 +29,7 @@ export function liveRoute(
     ...route,
     load,
     isTunnel: false,
+    isForeign: false,
     tagLines: (method, authority, path) =>
       write(
         { method, authority, path },

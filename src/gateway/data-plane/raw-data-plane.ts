@@ -1,10 +1,16 @@
 import { createServer, type Server, type Socket } from 'node:net';
+import type { TLSSocket } from 'node:tls';
 import type { Closable } from '../../base/index.ts';
 import { type Listen, listenError } from '../../platform/sockets/index.ts';
-import { readAccepted } from './accepted-socket.ts';
+import { readAccepted, readEvents } from './accepted-socket.ts';
+import { AccessLog, type AccessLogOptions } from './access-log.ts';
 import type { DataPlane, RouteSnapshot } from './data-plane.ts';
+import { type ForeignEntrances, ForeignFront } from './forward/foreign-front.ts';
 import { Http1ClientConnection } from './http1/client-connection.ts';
+import { Http2ClientConnection } from './http2/client-connection.ts';
 import { type DataPlaneDeps, Plane } from './plane.ts';
+import { TlsFront } from './tls/tls-front.ts';
+import type { TlsConnection } from './transparent/tls-connection.ts';
 
 /** How often is looked for what takes too long. */
 const SWEEP_MS = 500;
@@ -16,34 +22,56 @@ const BACKLOG = 1024;
 export interface RawDataPlaneOptions {
   /** Several processes listen on the same ports, and the kernel spreads the connections over them. */
   readonly sharesPorts?: boolean;
+  /** Where clients come by HTTPS; its certificates stand in the snapshot. */
+  readonly https?: Listen | undefined;
+  /** Where requests for hosts come in that are no sites of this gateway; which may be asked says the snapshot. */
+  readonly foreign?: ForeignEntrances | undefined;
+  readonly accessLog?: AccessLogOptions | undefined;
 }
+
+type Connection = Http1ClientConnection | Http2ClientConnection | TlsConnection;
 
 /** The data plane: HTTP straight from the sockets, in this process. */
 export class RawDataPlane implements DataPlane, Closable {
   readonly #plane: Plane;
   readonly #server: Server;
-  readonly #connections = new Set<Http1ClientConnection>();
+  readonly #tls: TlsFront;
+  readonly #foreign: ForeignFront;
+  readonly #connections = new Set<Connection>();
   #onEmpty: (() => void) | undefined;
   #timer: Disposable | undefined;
   #closing: Promise<void> | undefined;
 
   private constructor(deps: DataPlaneDeps) {
     this.#plane = new Plane(deps);
+    this.#tls = new TlsFront(deps.log, this, CONNECTION_LIMIT);
+    this.#foreign = new ForeignFront(deps, this.#plane, this, deps.askName);
     this.#server = createServer({ noDelay: true, pauseOnConnect: true }, (socket) => this.#accept(socket));
     this.#server.maxConnections = CONNECTION_LIMIT;
   }
 
-  /** @throws `port_taken`, `cannot_listen` */
+  /** @throws `port_taken`, `cannot_listen`, `access_log_unusable` */
   static async start(
     deps: DataPlaneDeps,
     listen: Listen,
-    { sharesPorts = false }: RawDataPlaneOptions = {},
+    { sharesPorts = false, https, foreign = {}, accessLog }: RawDataPlaneOptions = {},
   ): Promise<RawDataPlane> {
     const plane = new RawDataPlane(deps);
-    await new Promise<void>((resolve, reject) => {
-      plane.#server.once('error', (error) => reject(listenError(error, listen)));
-      plane.#server.listen({ ...listen, backlog: BACKLOG, reusePort: sharesPorts }, resolve);
-    });
+    try {
+      await new Promise<void>((resolve, reject) => {
+        plane.#server.once('error', (error) => reject(listenError(error, listen)));
+        plane.#server.listen({ ...listen, backlog: BACKLOG, reusePort: sharesPorts }, resolve);
+      });
+      if (https) await plane.#tls.listen(https, { backlog: BACKLOG, reusePort: sharesPorts });
+      await plane.#foreign.listen(foreign, { backlog: BACKLOG, reusePort: sharesPorts });
+      if (accessLog) {
+        const { clock, log, observeLogLoss } = deps;
+        plane.#plane.accessLog = await AccessLog.open({ clock, log, observeLogLoss }, accessLog);
+      }
+    } catch (error) {
+      await plane.close();
+      throw error;
+    }
     plane.#sweep();
     return plane;
   }
@@ -53,8 +81,20 @@ export class RawDataPlane implements DataPlane, Closable {
     return address !== null && typeof address === 'object' ? address.port : 0;
   }
 
+  /** The port for HTTPS in use; 0 when there is none. */
+  get httpsPort(): number {
+    return this.#tls.port;
+  }
+
+  /** The port of another entrance; 0 when there is none. */
+  portOf(entrance: keyof ForeignEntrances): number {
+    return this.#foreign.portOf(entrance);
+  }
+
   apply(snapshot: RouteSnapshot): void {
     this.#plane.apply(snapshot);
+    this.#tls.use(snapshot.certificates ?? []);
+    this.#foreign.apply(snapshot);
   }
 
   /** Takes no new connection, lets what is under way end for at most 10 s, then ends it. */
@@ -66,6 +106,8 @@ export class RawDataPlane implements DataPlane, Closable {
   async #drain(): Promise<void> {
     this.#plane.isClosing = true;
     this.#server.close();
+    this.#tls.stop();
+    this.#foreign.stop();
     for (const connection of this.#connections) connection.close();
     if (this.#connections.size > 0) {
       await new Promise<void>((resolve) => {
@@ -76,18 +118,41 @@ export class RawDataPlane implements DataPlane, Closable {
       });
     }
     this.#timer?.[Symbol.dispose]();
+    this.#tls.destroy();
     this.#plane.upstreams.close();
+    await this.#plane.accessLog?.close();
   }
 
   #accept(accepted: Socket): void {
     let connection: Http1ClientConnection;
     const socket = readAccepted(accepted, (octets) => connection.onOctets(octets));
     connection = new Http1ClientConnection(this.#plane, socket, this, 'http');
-    this.#connections.add(connection);
+    this.take(connection);
   }
 
-  onClosed(connection: Http1ClientConnection): void {
-    this.#connections.delete(connection);
+  onSecure(socket: TLSSocket): void {
+    if (socket.alpnProtocol === 'h2') {
+      this.take(new Http2ClientConnection(this.#plane, socket, this));
+      return;
+    }
+    const connection = new Http1ClientConnection(this.#plane, socket, this, 'https');
+    readEvents(socket, (octets) => connection.onOctets(octets));
+    this.take(connection);
+  }
+
+  /** Keeps a connection, unless its client, or all of them together, have too many. */
+  take(connection: Connection): void {
+    const { clients, clock } = this.#plane;
+    if (this.#connections.size >= CONNECTION_LIMIT) connection.destroy();
+    else if (clients.connect(connection.address, clock.monotonicMs())) this.#connections.add(connection);
+    else {
+      this.#plane.observeLimit('connections_per_client');
+      connection.destroy();
+    }
+  }
+
+  onClosed(connection: Connection): void {
+    if (this.#connections.delete(connection)) this.#plane.clients.disconnect(connection.address);
     if (this.#connections.size === 0) this.#onEmpty?.();
   }
 
@@ -96,6 +161,7 @@ export class RawDataPlane implements DataPlane, Closable {
       const nowMs = this.#plane.clock.monotonicMs();
       for (const connection of this.#connections) connection.check(nowMs);
       this.#plane.upstreams.sweep(nowMs);
+      this.#plane.clients.sweep(nowMs);
       this.#sweep();
     });
   }

@@ -12,24 +12,28 @@ export interface Target {
 }
 
 /**
- * The target of a request. In absolute form the URL counts and Host is ignored (RFC 9112 §3.2.2).
+ * The target of a request. In absolute form the URL counts and Host is ignored (RFC 9112 §3.2.2), but must be one.
  * `undefined` when it names no host, or in a way that another server could read differently.
  */
-export function parseTarget(requestTarget: string, hostField: string | undefined): Target | undefined {
+export function parseTarget(
+  requestTarget: string,
+  hostField: string | undefined,
+  method = 'GET',
+): Target | undefined {
   if (requestTarget.startsWith('/') || requestTarget === '*') return target(hostField, requestTarget);
   const absolute = /^https?:\/\/([^/?#@]+)([/?][^#]*)?$/i.exec(requestTarget);
-  if (!absolute) return undefined;
-  const path = absolute[2] ?? '/';
+  if (!absolute || (hostField !== undefined && !target(hostField, ''))) return undefined;
+  // RFC 9112 §3.2.4
+  const path = absolute[2] ?? (method === 'OPTIONS' ? '*' : '/');
   return target(absolute[1], path.startsWith('?') ? `/${path}` : path);
 }
 
 function target(host: string | undefined, path: string): Target | undefined {
-  const match = /^(\[[0-9a-f:.]+\]|[a-z0-9](?:[a-z0-9._-]{0,252}[a-z0-9])?)\.?(?::\d{1,5})?$/i.exec(
+  const match = /^(\[[0-9a-f:.]+\]|[a-z0-9](?:[a-z0-9._-]{0,252}[a-z0-9])?)\.?(?::(\d{1,5}))?$/i.exec(
     host ?? '',
   );
-  return match?.[1] === undefined || host === undefined
-    ? undefined
-    : { hostName: match[1].toLowerCase(), host, path };
+  if (match?.[1] === undefined || host === undefined || Number(match[2] ?? 0) > 65_535) return undefined;
+  return { hostName: match[1].toLowerCase(), host, path };
 }
 
 /** An authority as signatures name it: lower case, the scheme's own port left out (RFC 9421 §2.2.3). */

@@ -34,7 +34,7 @@ export interface UpstreamStream {
 
 /** Why no answer came, or no whole one. */
 export interface UpstreamFailure {
-  readonly reason: 'refused' | 'timeout' | 'broken';
+  readonly reason: 'refused' | 'timeout' | 'broken' | 'forbidden';
   /** Whether any octet of the request may have reached the server. */
   readonly wasSent: boolean;
   /** The server had closed a connection that was kept open: says nothing about its health. */

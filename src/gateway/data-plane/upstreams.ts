@@ -1,11 +1,17 @@
-import { type ClientHttp2Session, connect as connectHttp2 } from 'node:http2';
-import { connect, type Socket, type TcpNetConnectOpts } from 'node:net';
-import { connect as connectTls, type TLSSocket } from 'node:tls';
+import { connect, isIP, type Socket, type TcpNetConnectOpts } from 'node:net';
+import {
+  type ConnectionOptions,
+  connect as connectTls,
+  createSecureContext,
+  type SecureContext,
+  type TLSSocket,
+} from 'node:tls';
 import type { Clock } from '../../base/index.ts';
 import { CircuitBreaker } from './circuit-breaker.ts';
 import type { Upstream } from './data-plane.ts';
 import { type ConnectionOwner, Http1UpstreamConnection } from './http1/upstream-connection.ts';
-import { Http2UpstreamStream } from './http2/upstream-stream.ts';
+import { Http2UpstreamSession, type SessionOwner } from './http2/upstream-session.ts';
+import { TlsOpening, type WaitingStream } from './tls/tls-opening.ts';
 import type { UpstreamEvents, UpstreamRequest, UpstreamStream } from './upstream.ts';
 
 /**
@@ -13,23 +19,52 @@ import type { UpstreamEvents, UpstreamRequest, UpstreamStream } from './upstream
  * and all others that are known, close it, so that no request meets the end of one.
  */
 const KEEP_ALIVE_MS = 4000;
-const CONNECTIONS_PER_UPSTREAM = 1024;
+const REQUESTS_PER_UPSTREAM = 1024;
 const IDLE_PER_UPSTREAM = 256;
+/** Beyond so many those without a connection are forgotten: clients of the forward proxy name what they like. */
+const SERVER_LIMIT = 10_000;
 const ACCEPT_TIMEOUT_MS = 3000;
 const READ_BUFFER_BYTES = 64 * 1024;
 
 /** What is kept for one server. */
-class Server implements ConnectionOwner {
+class Server implements ConnectionOwner, SessionOwner {
   readonly breaker = new CircuitBreaker();
   readonly #clock: Clock;
   /** The one that was used last is at the end, and is used next. */
   readonly idle: Http1UpstreamConnection[] = [];
   readonly open = new Set<Http1UpstreamConnection>();
-  session: ClientHttp2Session | undefined;
+  /** Those over HTTP/2. */
+  readonly sessions = new Set<Http2UpstreamSession>();
+  /** A connection by TLS, of which it is not known yet what it will be. */
+  opening: TlsOpening | undefined;
+  /** It has chosen HTTP/1.1: nobody waits to see what it chooses next time. */
+  isHttp1 = false;
+  secureContext: SecureContext | undefined;
   usedMs = 0;
 
   constructor(clock: Clock) {
     this.#clock = clock;
+  }
+
+  get hasConnections(): boolean {
+    return this.open.size > 0 || this.sessions.size > 0 || this.opening !== undefined;
+  }
+
+  /** Requests that are under way. */
+  get active(): number {
+    let active = this.open.size - this.idle.length + (this.opening?.waiting ?? 0);
+    for (const session of this.sessions) active += session.active;
+    return active;
+  }
+
+  /** A connection over HTTP/2 that has room. */
+  get session(): Http2UpstreamSession | undefined {
+    for (const session of this.sessions) if (session.takesMore) return session;
+    return undefined;
+  }
+
+  onSessionClosed(session: Http2UpstreamSession): void {
+    this.sessions.delete(session);
   }
 
   onReusable(connection: Http1UpstreamConnection): void {
@@ -57,10 +92,7 @@ export class Upstreams {
   /** Whether a request may go there now: it is not full, and does not fail one after the other. */
   takes(upstream: Upstream): boolean {
     const server = this.#server(upstream);
-    return (
-      server.open.size - server.idle.length < CONNECTIONS_PER_UPSTREAM &&
-      server.breaker.allows(this.#clock.monotonicMs())
-    );
+    return server.active < REQUESTS_PER_UPSTREAM && server.breaker.allows(this.#clock.monotonicMs());
   }
 
   /** To be told how a request to it went. */
@@ -80,14 +112,17 @@ export class Upstreams {
     isFresh: boolean,
   ): UpstreamStream {
     const server = this.#server(upstream);
-    if (server.session && !request.isWebSocket)
-      return new Http2UpstreamStream(server.session, request, events);
+    const session = upstream.isTls && !request.isWebSocket ? server.session : undefined;
+    if (session) return session.ask(request, events);
     const kept = isFresh ? undefined : this.#takeIdle(server);
     if (kept) {
       kept.start(request, events);
       return kept;
     }
-    if (upstream.isTls && !request.isWebSocket) return this.#askOverTls(server, upstream, request, events);
+    if (upstream.isTls && !request.isWebSocket && !server.isHttp1) {
+      server.opening ??= this.#open(server, upstream);
+      return server.opening.add(request, events);
+    }
     const connection = this.#connect(server, upstream);
     connection.start(request, events);
     return connection;
@@ -122,27 +157,37 @@ export class Upstreams {
       )) {
         connection.abandon();
       }
-      if (server.open.size > 0 || server.session) server.usedMs = nowMs;
-      else if (nowMs - server.usedMs > 60_000) this.#servers.delete(key);
+      for (const session of server.sessions) session.sweep(nowMs);
+      if (server.hasConnections) server.usedMs = nowMs;
+      else server.isHttp1 = false;
+      if (nowMs - server.usedMs > 60_000) this.#servers.delete(key);
     }
   }
 
   close(): void {
-    for (const { open, session } of this.#servers.values()) {
+    for (const { open, sessions, opening } of this.#servers.values()) {
       for (const connection of open) connection.abandon();
-      session?.destroy();
+      for (const session of sessions) session.destroy();
+      opening?.destroy();
     }
     this.#servers.clear();
   }
 
-  #server({ host, port, isTls }: Upstream): Server {
-    const key = `${isTls ? 'https' : 'http'}://${host}:${port}`;
+  #server({ host, port, isTls, realm = '', caPem = '' }: Upstream): Server {
+    const key = `${isTls ? 'https' : 'http'}://${host}:${port}${realm}${caPem}`;
     const known = this.#servers.get(key);
     if (known) return known;
+    if (this.#servers.size >= SERVER_LIMIT) this.#forgetUnused();
     const server = new Server(this.#clock);
     server.usedMs = this.#clock.monotonicMs();
     this.#servers.set(key, server);
     return server;
+  }
+
+  #forgetUnused(): void {
+    for (const [key, { hasConnections }] of this.#servers) {
+      if (!hasConnections) this.#servers.delete(key);
+    }
   }
 
   #takeIdle(server: Server): Http1UpstreamConnection | undefined {
@@ -155,7 +200,7 @@ export class Upstreams {
   #connect(server: Server, upstream: Upstream): Http1UpstreamConnection {
     let connection: Http1UpstreamConnection;
     if (upstream.isTls) {
-      const socket = connectTls({ ...tlsOptions(upstream), ALPNProtocols: ['http/1.1'] });
+      const socket = connectTls({ ...tlsOptions(server, upstream), ALPNProtocols: ['http/1.1'] });
       connection = new Http1UpstreamConnection(server, socket, false);
       socket.once('secureConnect', () => connection.connected());
       readFrom(socket, connection);
@@ -174,69 +219,48 @@ export class Upstreams {
     return connection;
   }
 
-  /** Which version of HTTP the server speaks turns out with the connection. */
-  #askOverTls(
+  #open(server: Server, upstream: Upstream): TlsOpening {
+    const options = { ...tlsOptions(server, upstream), ALPNProtocols: ['h2', 'http/1.1'] };
+    const opening = new TlsOpening(this.#clock, options, {
+      onOpen: (socket, waiting) => {
+        if (server.opening === opening) server.opening = undefined;
+        if (socket.alpnProtocol === 'h2') this.#goOverHttp2(server, upstream, socket, waiting);
+        else this.#goOverHttp1(server, upstream, socket, waiting);
+      },
+      onNotOpened: () => {
+        if (server.opening === opening) server.opening = undefined;
+      },
+    });
+    return opening;
+  }
+
+  #goOverHttp2(
     server: Server,
     upstream: Upstream,
-    request: UpstreamRequest,
-    events: UpstreamEvents,
-  ): UpstreamStream {
-    const socket = connectTls({ ...tlsOptions(upstream), ALPNProtocols: ['h2', 'http/1.1'] });
-    const connection = new Http1UpstreamConnection(server, socket, false);
+    socket: TLSSocket,
+    waiting: readonly WaitingStream[],
+  ): void {
+    server.sessions.add(new Http2UpstreamSession(this.#clock, socket, server));
+    for (const each of waiting) each.goOver(this.ask(upstream, each.request, each.events, true));
+  }
+
+  /** One of them can have the connection; the others have one made for each. */
+  #goOverHttp1(
+    server: Server,
+    upstream: Upstream,
+    socket: TLSSocket,
+    waiting: readonly WaitingStream[],
+  ): void {
+    server.isHttp1 = true;
+    const connection = new Http1UpstreamConnection(server, socket, true);
+    readFrom(socket, connection);
     server.open.add(connection);
-    const late = new LateStream(connection);
-    connection.start(request, events);
-    socket.once('secureConnect', () => {
-      if (socket.alpnProtocol !== 'h2') {
-        readFrom(socket, connection);
-        connection.connected();
-        return;
-      }
-      connection.handOver();
-      if (server.session) socket.destroy();
-      else server.session = this.#openSession(server, upstream, socket);
-      if (!late.isAbandoned) late.stream = new Http2UpstreamStream(server.session, request, events);
-    });
-    return late;
-  }
-
-  #openSession(server: Server, upstream: Upstream, socket: TLSSocket): ClientHttp2Session {
-    const session = connectHttp2(`https://${upstream.host}:${upstream.port}`, {
-      createConnection: () => socket,
-    });
-    const forget = () => {
-      if (server.session === session) server.session = undefined;
-    };
-    session.on('error', forget).on('close', forget).on('goaway', forget);
-    session.setTimeout(KEEP_ALIVE_MS, () => {
-      forget();
-      session.close();
-    });
-    session.unref();
-    return session;
-  }
-}
-
-/** Stands for the stream until it is known over which version of HTTP it goes. */
-class LateStream implements UpstreamStream {
-  stream: UpstreamStream;
-  isAbandoned = false;
-
-  constructor(first: UpstreamStream) {
-    this.stream = first;
-  }
-  data(octets: Buffer): boolean {
-    return this.stream.data(octets);
-  }
-  end(trailers: string): void {
-    this.stream.end(trailers);
-  }
-  resume(): void {
-    this.stream.resume();
-  }
-  abandon(): void {
-    this.isAbandoned = true;
-    this.stream.abandon();
+    const [first, ...others] = waiting;
+    if (first) {
+      first.goOver(connection);
+      connection.start(first.request, first.events);
+    } else server.onReusable(connection);
+    for (const each of others) each.goOver(this.ask(upstream, each.request, each.events, true));
   }
 }
 
@@ -253,8 +277,16 @@ const addressOf = ({ host, port, lookup }: Upstream): TcpNetConnectOpts => ({
   ...(lookup && { lookup }),
 });
 
-const tlsOptions = (upstream: Upstream) => ({
-  ...addressOf(upstream),
-  servername: /^[\d.]+$|:/.test(upstream.host) ? '' : upstream.host,
-  minVersion: 'TLSv1.2' as const,
-});
+function tlsOptions(server: Server, { host, caPem, ...address }: Upstream): ConnectionOptions {
+  // Once for all connections: reading certificates takes longer than a handshake.
+  server.secureContext ??= createSecureContext({
+    minVersion: 'TLSv1.2',
+    ...(caPem !== undefined && { ca: caPem }),
+  });
+  return {
+    ...addressOf({ host, ...address }),
+    // An address is no server name (RFC 6066 §3).
+    servername: isIP(host) ? '' : host,
+    secureContext: server.secureContext,
+  };
+}

@@ -7,15 +7,17 @@
  * @module
  */
 
+import type { Passage } from './access-log-line.ts';
 import { AnswerHold } from './answer-hold.ts';
 import type { AnswerHead, ClientEvents, ClientRequest, ClientStream } from './client.ts';
 import type { ServedBy, VmUpstream } from './data-plane.ts';
+import { describeFailure, GIVE_UP_STATUS, type GiveUpReason } from './give-up.ts';
 import { UNTIL_CLOSE } from './http1/message-length.ts';
 import type { ResponseHead } from './http1/response-head.ts';
 import type { LiveRoute } from './live-route.ts';
-import type { Plane } from './plane.ts';
 import { chooseVm, isIdempotent, mayReplay, type Target, withoutDefaultPort } from './target.ts';
 import type { UpstreamEvents, UpstreamFailure, UpstreamStream } from './upstream.ts';
+import type { VisitHost } from './visit-host.ts';
 
 /** Bodies up to this size are kept until the answer begins, so that the request can be sent again. */
 const KEEP_LIMIT_BYTES = 64 * 1024;
@@ -30,7 +32,7 @@ const TUNNEL_IDLE_TIMEOUT_MS = 10 * 60_000;
 const ATTEMPT_LIMIT = 3;
 
 export class Visit implements ClientEvents, UpstreamEvents {
-  readonly #plane: Plane;
+  readonly #plane: VisitHost;
   readonly #client: ClientStream;
   readonly #request: ClientRequest;
   readonly #route: LiveRoute;
@@ -55,10 +57,18 @@ export class Visit implements ClientEvents, UpstreamEvents {
   #originBytes = 0;
   #vmBytes = 0;
   #wasReplayed = false;
+  /** The server had closed a kept connection: the others that are kept may be closed too. */
+  #wasStale = false;
   /** When the upstream is given up, on the monotonic clock. */
   deadlineMs = Number.POSITIVE_INFINITY;
 
-  constructor(plane: Plane, client: ClientStream, request: ClientRequest, route: LiveRoute, target: Target) {
+  constructor(
+    plane: VisitHost,
+    client: ClientStream,
+    request: ClientRequest,
+    route: LiveRoute,
+    target: Target,
+  ) {
     this.#plane = plane;
     this.#client = client;
     this.#request = request;
@@ -91,6 +101,10 @@ export class Visit implements ClientEvents, UpstreamEvents {
     this.#phase = 'asking';
     this.#hold = undefined;
     this.#extendDeadline();
+    if (this.#route.isTunnel) {
+      this.#stream = upstreams.tunnel(upstream, this);
+      return;
+    }
     const { method, bodyLength, isWebSocket } = this.#request;
     this.#stream = upstreams.ask(
       upstream,
@@ -104,11 +118,12 @@ export class Visit implements ClientEvents, UpstreamEvents {
         isWebSocket,
       },
       this,
-      !isIdempotent(method),
+      !isIdempotent(method) || this.#wasStale,
     );
   }
 
   #fields(): string {
+    if (this.#route.isForeign) return this.#request.kept + this.#tag();
     const { address, scheme } = this.#client;
     const { host } = this.#target;
     const own = `X-Forwarded-For: ${address}\r\nX-Forwarded-Proto: ${scheme}\r\nX-Forwarded-Host: ${host}\r\n`;
@@ -248,7 +263,7 @@ export class Visit implements ClientEvents, UpstreamEvents {
   onFailure(failure: UpstreamFailure): void {
     if (this.#phase === 'over') return;
     const { method } = this.#request;
-    if (!failure.wasStale)
+    if (!failure.wasStale && failure.reason !== 'forbidden')
       this.#plane.upstreams.breaker(this.#vm ?? this.#route.upstream).failed(this.#plane.clock.monotonicMs());
     if (this.#phase === 'answering' || this.#phase === 'tunnel') {
       const wasTunnel = this.#phase === 'tunnel';
@@ -258,6 +273,7 @@ export class Visit implements ClientEvents, UpstreamEvents {
     }
     const isWhole = this.#body !== undefined || !this.#isBodySpent;
     const mayAskAgain = this.#attempts < ATTEMPT_LIMIT && mayReplay(method, failure.wasSent, isWhole);
+    this.#wasStale = failure.wasStale;
     if (mayAskAgain && failure.wasStale) this.#ask();
     else if (mayAskAgain && this.#vm) {
       this.#vm = undefined;
@@ -303,12 +319,14 @@ export class Visit implements ClientEvents, UpstreamEvents {
     this.#firstByteMs = this.#plane.clock.monotonicMs() - this.#startMs;
     this.#phase = 'tunnel';
     this.#status = head?.status ?? 200;
+    // What comes from now on is no body of a request, and ends with the connection.
+    this.#isBodyOver = false;
     this.#extendDeadline();
     this.#client.switchProtocols(head);
   }
 
-  #giveUp(failure: UpstreamFailure['reason'] | 'busy'): void {
-    const status = failure === 'timeout' ? 504 : failure === 'busy' ? 503 : 502;
+  #giveUp(failure: GiveUpReason): void {
+    const status = GIVE_UP_STATUS[failure];
     const message = this.#describe(failure);
     const { origin } = this.#route;
     this.#plane.log.warn({ origin, vm: this.#vm?.name, failure }, 'no answer from upstream');
@@ -318,20 +336,9 @@ export class Visit implements ClientEvents, UpstreamEvents {
     this.#over('gateway', status, message);
   }
 
-  #describe(failure: UpstreamFailure['reason'] | 'busy'): string {
-    const who = this.#vm ? `the VM ${this.#vm.name}` : `the origin ${this.#route.origin}`;
-    if (failure === 'broken' && this.#phase === 'answering') {
-      return this.#vm
-        ? 'the VM ended in the middle of its answer'
-        : `${who} ended in the middle of its answer`;
-    }
-    const what = {
-      refused: 'cannot be reached',
-      timeout: 'did not answer in time',
-      broken: 'broke off before it answered',
-      busy: 'is not asked for a moment: it failed too often, or has too many requests',
-    }[failure];
-    return `${who} ${what}`;
+  #describe(failure: GiveUpReason): string {
+    const origin = this.#route.isForeign ? this.#target.hostName : `the origin ${this.#route.origin}`;
+    return describeFailure(failure, this.#vm?.name, origin, this.#phase === 'answering');
   }
 
   get #servedBy(): ServedBy {
@@ -361,15 +368,28 @@ export class Visit implements ClientEvents, UpstreamEvents {
     this.#phase = 'over';
     this.deadlineMs = Number.POSITIVE_INFINITY;
     this.#route.load.active -= 1;
-    this.#plane.observe({
-      origin: this.#route.origin,
-      servedBy,
-      status,
-      ...(this.#firstByteMs !== undefined && { firstByteMs: this.#firstByteMs }),
-      originBytes: this.#originBytes,
-      vmBytes: this.#vmBytes,
-      wasReplayed: this.#wasReplayed,
-      failure,
-    });
+    this.#plane.observe(
+      {
+        origin: this.#route.origin,
+        servedBy,
+        status,
+        ...(this.#firstByteMs !== undefined && { firstByteMs: this.#firstByteMs }),
+        originBytes: this.#originBytes,
+        vmBytes: this.#vmBytes,
+        wasReplayed: this.#wasReplayed,
+        failure,
+      },
+      this.#plane.hasAccessLog ? this.#passage() : undefined,
+    );
+  }
+
+  #passage(): Passage {
+    return {
+      client: this.#client,
+      request: this.#request,
+      durationMs: this.#plane.clock.monotonicMs() - this.#startMs,
+      sentBytes: this.#sentBytes,
+      vm: this.#vm?.name,
+    };
   }
 }

@@ -88,7 +88,6 @@ class Worker {
 
   async #start(options: WorkerOptions): Promise<void> {
     try {
-      this.#options = options;
       this.#plane = await RawDataPlane.start(
         {
           clock: systemClock,
@@ -99,7 +98,10 @@ class Worker {
         options.listen,
         options.more,
       );
-      this.#send({ type: 'listening', port: this.#plane.port });
+      const { port } = this.#plane;
+      // With the port that the kernel chose, as the others have it.
+      this.#options = { ...options, listen: { ...options.listen, port } };
+      this.#send({ type: 'listening', port });
     } catch (error) {
       const code = error instanceof Error && 'code' in error ? String(error.code) : '';
       this.#send({ type: 'failed', code, message: messageOf(error) });

@@ -3,7 +3,7 @@
  * not make this machine talk to what only this machine can reach.
  * @module
  */
-import { type BlockList, isIP } from 'node:net';
+import { isIP } from 'node:net';
 import { blockList, withoutZone } from './subnets.ts';
 
 /**

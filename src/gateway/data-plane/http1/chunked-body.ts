@@ -16,7 +16,8 @@ import {
   TOKEN_OCTETS,
 } from './field-section.ts';
 
-const EXTENSION_LIMIT_BYTES = 256;
+/** Of all chunks of a body. */
+const EXTENSION_LIMIT_BYTES = 4096;
 const TRAILER_LIMIT_BYTES = 8 * 1024;
 /** 13 hexadecimal digits are less than 2^52. */
 const SIZE_DIGITS_LIMIT = 13;
@@ -37,13 +38,14 @@ const QUOTED_OCTETS = octetTable((octet) => octet >= 0x20 && octet < 0x7f);
  * What frames, addresses or authenticates a message has no place behind its body (RFC 9110 §6.5.1). What would frame it
  * anew is not even read over.
  */
-const NOT_IN_TRAILERS = new SpecialFields(
+export const TRAILER_FIELDS = new SpecialFields(
   {
+    connection: 'connection',
     'content-length': 'content-length',
     'transfer-encoding': 'transfer-encoding',
     ...Object.fromEntries(
       [
-        ...['authorization', 'cache-control', 'connection', 'content-encoding', 'content-range'],
+        ...['authorization', 'cache-control', 'content-encoding', 'content-range'],
         ...[
           'content-type',
           'cookie',
@@ -78,6 +80,8 @@ export class ChunkedReader {
   #digits = 0;
   #extensionBytes = 0;
   #isQuoted = false;
+  /** Behind a semicolon an extension has to have a name. */
+  #isNameless = false;
   #isEscaped = false;
   #unread: Buffer = NO_OCTETS;
   /** The trailers that are passed on, each with its CR LF; there when the body is over. */
@@ -105,8 +109,10 @@ export class ChunkedReader {
             this.#left = this.#left * 16 + value;
           } else if (this.#digits === 0) return -1;
           else if (octet === CR) this.#part = 'size-lf';
-          else if (octet === SEMICOLON) this.#part = 'extension';
-          else return -1;
+          else if (octet === SEMICOLON) {
+            this.#part = 'extension';
+            this.#isNameless = true;
+          } else return -1;
           at += 1;
           break;
         }
@@ -115,8 +121,10 @@ export class ChunkedReader {
           if (this.#isEscaped && QUOTED_OCTETS[octet] === 1) this.#isEscaped = false;
           else if (octet === BACKSLASH && this.#isQuoted) this.#isEscaped = true;
           else if (octet === QUOTE) this.#isQuoted = !this.#isQuoted;
+          else if (this.#isNameless && (octet === CR || octet === SEMICOLON)) return -1;
           else if (octet === CR && !this.#isQuoted) this.#part = 'size-lf';
           else if ((this.#isQuoted ? QUOTED_OCTETS : EXTENSION_OCTETS)[octet] !== 1) return -1;
+          this.#isNameless = octet === SEMICOLON && !this.#isQuoted;
           if (this.#extensionBytes > EXTENSION_LIMIT_BYTES) return -1;
           at += 1;
           break;
@@ -162,8 +170,9 @@ export class ChunkedReader {
       return octets.length;
     }
     if (end <= 0 || end > TRAILER_LIMIT_BYTES) return -1;
-    const fields = readFieldSection(section, section.toString('latin1', 0, end), 0, NOT_IN_TRAILERS);
-    if (fields.contentLength !== undefined || fields.transferEncoding !== undefined) return -1;
+    const fields = readFieldSection(section, section.toString('latin1', 0, end), 0, TRAILER_FIELDS);
+    const { contentLength, transferEncoding, connection } = fields;
+    if (contentLength !== undefined || transferEncoding !== undefined || connection !== '') return -1;
     this.trailers = fields.kept;
     this.#part = 'over';
     return at + end - before;

@@ -1,23 +1,20 @@
 import type { Socket } from 'node:net';
+import { clientAddress } from '../accepted-socket.ts';
 import type { AnswerHead, ClientStream } from '../client.ts';
-import type { Plane } from '../plane.ts';
+import {
+  BODY_WINDOW_BYTES,
+  BODY_WINDOW_MS,
+  IDLE_TIMEOUT_MS,
+  LINGER_MS,
+  WRITE_TIMEOUT_MS,
+} from '../client-timeouts.ts';
+import type { Reception } from '../reception.ts';
 import type { Visit } from '../visit.ts';
 import { ChunkedReader } from './chunked-body.ts';
 import { CHUNKED } from './message-length.ts';
 import { parseRequestHead, type Refusal, type RequestHead } from './request-head.ts';
 import type { ResponseHead } from './response-head.ts';
 
-/** A connection that nobody uses is ended after this long. */
-const IDLE_TIMEOUT_MS = 60_000;
-/** A head has to be whole this long after its first octet, however it drips in. */
-const HEAD_TIMEOUT_MS = 15_000;
-/** Of a body that is awaited so much has to come in so long. */
-const BODY_WINDOW_MS = 30_000;
-const BODY_WINDOW_BYTES = 1024;
-/** A client that takes nothing of its answer for so long has gone away without saying so. */
-const WRITE_TIMEOUT_MS = 60_000;
-/** What a refused client still sends is read over for so long, so that it sees the answer before the connection ends. */
-const LINGER_MS = 1000;
 /** Body octets up to this many are put into one piece with what stands before them. */
 const JOIN_LIMIT_BYTES = 16 * 1024;
 
@@ -39,7 +36,7 @@ export interface ClientConnectionOwner {
 export class Http1ClientConnection implements ClientStream {
   readonly address: string;
   readonly scheme: 'http' | 'https';
-  readonly #plane: Plane;
+  readonly #plane: Reception;
   readonly #socket: Socket;
   readonly #owner: ClientConnectionOwner;
   #input: Input = 'head';
@@ -65,12 +62,12 @@ export class Http1ClientConnection implements ClientStream {
   #deadlineMs: number;
   #deadlineKind: Deadline = 'idle';
 
-  constructor(plane: Plane, socket: Socket, owner: ClientConnectionOwner, scheme: 'http' | 'https') {
+  constructor(plane: Reception, socket: Socket, owner: ClientConnectionOwner, scheme: 'http' | 'https') {
     this.#plane = plane;
     this.#socket = socket;
     this.#owner = owner;
     this.scheme = scheme;
-    this.address = socket.remoteAddress ?? '';
+    this.address = clientAddress(socket);
     this.#deadlineMs = plane.clock.monotonicMs() + IDLE_TIMEOUT_MS;
     socket.on('error', () => undefined);
     socket.on('end', () => this.#onEnd());
@@ -163,7 +160,7 @@ export class Http1ClientConnection implements ClientStream {
     const head = parseRequestHead(octets);
     if (head === undefined) {
       // The first octets of a head set its deadline, and the later ones do not move it.
-      if (this.#deadlineKind !== 'head') this.#setDeadline('head', HEAD_TIMEOUT_MS);
+      if (this.#deadlineKind !== 'head') this.#setDeadline('head', this.#plane.headTimeoutMs);
       return 0;
     }
     if (head.kind === 'refusal') {
@@ -311,7 +308,7 @@ export class Http1ClientConnection implements ClientStream {
       if (status !== 204) framing = `Content-Length: ${bodyLength}\r\n`;
     } else if (!hasBody) {
       this.#framing = 'length';
-      if (bodyLength === CHUNKED && !isHttp10) framing = 'Transfer-Encoding: chunked\r\n';
+      if (bodyLength === CHUNKED && status !== 204 && !isHttp10) framing = 'Transfer-Encoding: chunked\r\n';
     } else if (isHttp10) {
       this.#framing = 'close';
       this.#keeps = false;
@@ -438,7 +435,7 @@ export class Http1ClientConnection implements ClientStream {
   /** A refusal before anybody was asked: the connection ends behind it, as nobody knows where the next request begins. */
   #refuse(status: number, reason: string, message: string): void {
     const body = `${message}\n`;
-    this.#plane.observeRefusal(status, message);
+    this.#plane.observeRefusal(status, message, this);
     this.#socket.write(
       `HTTP/1.1 ${status} ${reason}\r\nContent-Type: text/plain; charset=utf-8\r\n` +
         `Content-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`,

@@ -231,6 +231,6 @@ function withoutFields(lines: string, names: readonly string[]): string {
 export function* eachField(lines: string): Generator<readonly [name: string, value: string]> {
   for (const line of lines.split('\r\n')) {
     const colon = line.indexOf(':');
-    if (colon > 0) yield [line.slice(0, colon), line.slice(colon + 1).trim()];
+    if (colon > 0) yield [line.slice(0, colon), trimmed(line.slice(colon + 1))];
   }
 }

@@ -23,5 +23,7 @@ export function bodyLength(
   }
   if (contentLength === undefined) return undefined;
   // 15 digits are exact in a double.
-  return /^\d{1,15}$/.test(contentLength) ? Number(contentLength) : 'a Content-Length that is not a number';
+  return /^(?:0|[1-9]\d{0,14})$/.test(contentLength)
+    ? Number(contentLength)
+    : 'a Content-Length that is not a number';
 }

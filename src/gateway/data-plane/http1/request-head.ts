@@ -40,8 +40,8 @@ export interface Refusal {
   readonly reason: string;
 }
 
-/** Fields of a request that are not simply passed on. */
-const SPECIAL = new SpecialFields(
+/** Fields of a request that are not simply passed on, whichever version of HTTP it came by. */
+export const REQUEST_FIELDS = new SpecialFields(
   {
     connection: 'connection',
     'content-length': 'content-length',
@@ -66,13 +66,15 @@ const SPECIAL = new SpecialFields(
   ['bng-', 'orilla-', 'signature-'],
 );
 
-const KNOWN_METHODS = new Set(METHODS);
+export const KNOWN_METHODS: ReadonlySet<string> = new Set(METHODS);
 const SPACE = 0x20;
 const CR = 0x0d;
 const LF = 0x0a;
 const METHOD_LIMIT = 20;
-const TARGET_LIMIT = 8 * 1024;
-const TARGET_OCTETS = octetTable((octet) => octet > 0x20 && octet < 0x7f);
+export const TARGET_LIMIT = 8 * 1024;
+/** A fragment is never sent (RFC 9112 §3.2). */
+const HASH = 0x23;
+const TARGET_OCTETS = octetTable((octet) => octet > 0x20 && octet < 0x7f && octet !== HASH);
 /** ` HTTP/1.` */
 const VERSION = [0x20, 0x48, 0x54, 0x54, 0x50, 0x2f, 0x31, 0x2e];
 
@@ -93,9 +95,10 @@ export function parseRequestHead(octets: Buffer): RequestHead | Refusal | undefi
   const text = octets.toString('latin1', begin, end);
   const method = text.slice(0, line.methodEnd - begin);
   if (!KNOWN_METHODS.has(method)) return refuse(501, 'an unknown method');
-  const fields = readFieldSection(octets, text, begin, SPECIAL);
+  const fields = readFieldSection(octets, text, begin, REQUEST_FIELDS);
   const length = bodyLength(fields, line.isHttp10);
   if (typeof length === 'string') return refuse(400, length);
+  if (method === 'TRACE' && length !== undefined) return refuse(400, 'a TRACE with a body');
   if (fields.expect !== '' && fields.expect !== '100-continue') {
     return refuse(417, 'an expectation other than 100-continue');
   }

@@ -26,7 +26,8 @@ export interface ResponseHead {
   readonly end: number;
 }
 
-const SPECIAL = new SpecialFields({
+/** Fields of an answer that are not simply passed on, whichever version of HTTP it came by. */
+export const RESPONSE_FIELDS = new SpecialFields({
   connection: 'connection',
   'content-length': 'content-length',
   'transfer-encoding': 'transfer-encoding',
@@ -76,7 +77,7 @@ export function parseResponseHead(octets: Buffer, method: string): ResponseHead 
   if (end < 0 || end > HEAD_LIMIT_BYTES) return 'malformed or too many fields';
 
   const text = octets.toString('latin1', 0, end);
-  const fields = readFieldSection(octets, text, 0, SPECIAL);
+  const fields = readFieldSection(octets, text, 0, RESPONSE_FIELDS);
   const length = bodyLength(fields, isHttp10);
   if (typeof length === 'string') return length;
   const hasBody = status >= 200 && status !== 204 && status !== 304 && method !== 'HEAD' && length !== 0;

@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net';
+import { hasCode } from '../../../base/index.ts';
 import type { UpstreamEvents, UpstreamFailure, UpstreamRequest, UpstreamStream } from '../upstream.ts';
 import { ChunkedReader } from './chunked-body.ts';
 import { CHUNKED, UNTIL_CLOSE } from './message-length.ts';
@@ -28,6 +29,7 @@ export class Http1UpstreamConnection implements UpstreamStream {
   /** The request's body is on its way still. */
   #isSending = false;
   #isConnected: boolean;
+  #isForbidden = false;
   #wasUsed = false;
   #hasAnswered = false;
   #interims = 0;
@@ -52,18 +54,15 @@ export class Http1UpstreamConnection implements UpstreamStream {
     this.#isConnected = isConnected;
     socket.on('end', () => this.#onEnd());
     // What it means is decided when it is closed, right after.
-    socket.on('error', () => undefined);
+    socket.on('error', (error) => {
+      this.#isForbidden = hasCode(error, 'address_forbidden');
+    });
     socket.on('close', () => this.#onClose());
     socket.on('drain', () => this.#events?.onUpstreamDrain());
   }
 
-  get isReused(): boolean {
-    return this.#wasUsed;
-  }
-
   /** Sends a request, or has it sent as soon as the server is reached. */
   start(request: UpstreamRequest, events: UpstreamEvents): void {
-    this.#wasUsed = this.idleSinceMs > 0;
     this.#events = events;
     this.#part = 'head';
     this.#method = request.method;
@@ -239,6 +238,7 @@ export class Http1UpstreamConnection implements UpstreamStream {
     const events = this.#events;
     if (!events) return;
     this.#events = undefined;
+    this.#wasUsed = true;
     this.#chunks = undefined;
     // A server that answers before it has the whole request has not read the rest; one that sends more than it said is not to
     // be believed about the next answer.
@@ -266,7 +266,7 @@ export class Http1UpstreamConnection implements UpstreamStream {
     const events = this.#events;
     const wasSent = this.#isConnected;
     const failure: UpstreamFailure = {
-      reason: wasSent ? 'broken' : 'refused',
+      reason: this.#isForbidden ? 'forbidden' : wasSent ? 'broken' : 'refused',
       wasSent,
       wasStale: this.#wasUsed && !this.#hasAnswered && this.#unread.length === 0,
     };
