@@ -13,6 +13,7 @@ export async function printGatewayStatus(options: { data: string; json?: boolean
     {
       site: ({ name }) => name,
       'served by': ({ servedBy }) => servedBy.join(', '),
+      offload: ({ offload }) => offload,
       'at the edge': ({ requests }) => share(requests.vm, requests.vm + requests.origin + requests.gateway),
       requests: ({ requests }) => String(requests.vm + requests.origin + requests.gateway),
       failed: ({ requests }) => String(requests.gateway),

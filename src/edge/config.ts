@@ -41,13 +41,17 @@ const originSchema = z.strictObject({
     .optional(),
 });
 
+const A_HOST_PATTERN =
+  'expected a host, "*.example" for those below a domain, or "*"; a port may follow: "photos.example:8443"';
+
 /** As `HostList` of the gateway reads them. */
 const hostPatternSchema = z
   .string()
   .regex(
     /^(?=.{1,260}$)(?:\*|(?:\*\.)?[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::[1-9]\d{0,4})?$/i,
-    'expected a host, "*.example" for those below a domain, or "*"; a port may follow: "photos.example:8443"',
-  );
+    A_HOST_PATTERN,
+  )
+  .refine((pattern) => Number(/:(\d+)$/.exec(pattern)?.[1] ?? 1) <= 65_535, A_HOST_PATTERN);
 
 const subnetSchema = z
   .string()

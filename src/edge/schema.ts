@@ -18,6 +18,8 @@ export const statusSchema = z.object({
       hosts: z.array(z.string()),
       upstream: z.string(),
       mayOffload: z.boolean(),
+      /** How far its offload is: the phase of its VM that is furthest, `origin` while it has none. */
+      offload: z.enum(['origin', ...vmSchema.shape.phase.options]),
       /** Who serves it now: `origin`, or the VMs by name. */
       servedBy: z.array(z.string()),
       requests: z.object({ origin: z.number(), vm: z.number(), gateway: z.number() }),

@@ -1,4 +1,4 @@
-import type { Origin } from '../gateway/routes.ts';
+import { type Origin, offloadPhase } from '../gateway/routes.ts';
 import { httpServerUrl } from '../platform/config/index.ts';
 import type { Registry } from '../platform/telemetry/index.ts';
 import type { Vm } from '../pool/schema.ts';
@@ -17,12 +17,14 @@ export async function originStatus(
   return origins.map(({ name, hosts, upstream, offload }) => {
     const servedBy = (who: string) => requests({ origin: name, served_by: who });
     const carried = (by: string) => bytes({ origin: name, upstream: by });
-    const ready = vms.filter((vm) => vm.owner === name && vm.phase === 'ready');
+    const own = vms.filter(({ owner }) => owner === name);
+    const ready = own.filter(({ phase }) => phase === 'ready');
     return {
       name,
       hosts: [...hosts],
       upstream: httpServerUrl(upstream),
       mayOffload: offload !== undefined,
+      offload: offloadPhase(own),
       servedBy: ready.length > 0 ? ready.map((vm) => `vm/${vm.name}`) : ['origin'],
       requests: { origin: servedBy('origin'), vm: servedBy('vm'), gateway: servedBy('gateway') },
       bytes: { origin: carried('origin'), vm: carried('vm') },

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Vm } from '../pool/schema.ts';
-import { routeSnapshot } from './offload.ts';
+import { offloadPhase, routeSnapshot } from './offload.ts';
 
 const upstream = { host: '192.0.2.7', port: 80, isTls: false };
 const sites = [
@@ -57,5 +57,16 @@ describe('the routes', () => {
     const { routes } = routeSnapshot(sites, [vm('a', 'ready'), vm('b', 'ready')], constants);
     expect(routes.get('photos.example')?.vms.map(({ name }) => name)).toEqual(['a', 'b']);
     expect(routes.get('news.example')?.vms).toEqual([]);
+  });
+});
+
+describe("an origin's offload", () => {
+  it('is as far as the VM that is furthest', () => {
+    const of = (...phases: Vm['phase'][]) => offloadPhase(phases.map((phase) => ({ phase })));
+    expect(of()).toBe('origin');
+    expect(of('fetching')).toBe('fetching');
+    expect(of('failed', 'starting', 'fetching')).toBe('starting');
+    expect(of('waiting', 'ready')).toBe('ready');
+    expect(of('failed', 'stopping')).toBe('stopping');
   });
 });

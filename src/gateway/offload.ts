@@ -39,6 +39,15 @@ export function routeSnapshot(
   return { routes, tag: constants.tag, showServedBy: constants.showServedBy };
 }
 
+/** How far an origin's offload is: that of its VM that is furthest; `origin` while it has none. */
+export type OffloadPhase = Vm['phase'] | 'origin';
+
+/** The furthest first. */
+const ORDER: readonly Vm['phase'][] = ['ready', 'starting', 'fetching', 'waiting', 'stopping', 'failed'];
+
+export const offloadPhase = (own: readonly Pick<Vm, 'phase'>[]): OffloadPhase =>
+  ORDER.find((phase) => own.some((vm) => vm.phase === phase)) ?? 'origin';
+
 export const vmHost = (vmName: string, edgeDomain: string): string => `${vmName}.${edgeDomain}`;
 
 /** One upstream for each address of the VM: as requests take upstreams in turn, they are spread over all of them. */

@@ -49,6 +49,7 @@ const BUSY: Status = {
       hosts: ['photos.example', 'www.a-rather-long-name-of-a-photo-site.example'],
       upstream: 'http://192.0.2.7:9000',
       mayOffload: true,
+      offload: 'ready',
       servedBy: ['vm/photos'],
       requests: { origin: 250_000, vm: 750_000, gateway: 3 },
       bytes: { origin: 2 ** 30, vm: 2 ** 33 },

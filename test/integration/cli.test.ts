@@ -253,7 +253,7 @@ needs('qemu-system-x86_64')('orilla beside one that runs', () => {
     expectFailure(
       await run('image', 'rm', digest),
       1,
-      /the VM loud runs from it; "orilla vm stop loud" first/,
+      /the VM loud needs it; "orilla vm stop loud" first/,
     );
     expect(await run('vm', 'stop', 'loud')).toMatchObject({ code: 0, stdout: 'stopped loud\n' });
     expectFailure(await run('vm', 'stop', 'loud'), 1, /no VM is named "loud"/);

@@ -1,0 +1,75 @@
+import { describe, expect, it } from 'vitest';
+import { parseEdgeConfig } from './config.ts';
+
+const parse = (gateway: string, portOffset = 0) =>
+  parseEdgeConfig(
+    `gateway:\n  edgeDomain: edge.example\n${gateway.replace(/^/gm, '  ')}\n`,
+    'orilla.yaml',
+    '/etc/orilla',
+    portOffset,
+  ).gateway;
+
+describe('the configuration of the gateway', () => {
+  it('has no proxy and no access log unless it says so, and limits in any case', () => {
+    expect(parse('')).toMatchObject({
+      limits: { connectionsPerClient: 512, requestsPerOrigin: 4096, headTimeoutMs: 15_000 },
+    });
+    const { forwardProxy, transparent, accessLog, limits } = parse('');
+    expect([forwardProxy, transparent, accessLog]).toEqual([undefined, undefined, undefined]);
+    expect(limits.requestsPerSecondPerClient).toBeUndefined();
+  });
+
+  it('lets nothing through a forward proxy that lists nothing, and everything through a transparent one', () => {
+    const { forwardProxy, transparent } = parse(
+      'forwardProxy: { listen: 3128 }\ntransparent: { listen: 8079 }',
+    );
+    expect(forwardProxy).toEqual({
+      listen: { host: '127.0.0.1', port: 3128 },
+      allow: [],
+      privateNetworks: [],
+    });
+    expect(transparent).toMatchObject({ allow: ['*'], privateNetworks: [] });
+  });
+
+  it('moves all ports, and begins the access log’s path at its own folder', () => {
+    const { forwardProxy, transparent, accessLog } = parse(
+      'forwardProxy: { listen: 3128 }\ntransparent: { listen: 8079, tlsListen: 8444 }\naccessLog: { file: access.log }',
+      100,
+    );
+    expect([forwardProxy?.listen.port, transparent?.listen.port, transparent?.tlsListen?.port]).toEqual([
+      3228, 8179, 8544,
+    ]);
+    expect(accessLog).toEqual({ file: '/etc/orilla/access.log', format: 'json' });
+  });
+
+  it.for([
+    'photos.example',
+    'Photos.Example:8443',
+    '*.example',
+    '*.example:8080',
+    '*',
+    '*:8080',
+    '192.0.2.7',
+    '[2001:db8::7]:81',
+  ])('takes %s for hosts that may be asked', (pattern) => {
+    expect(
+      parse(`forwardProxy: { listen: 1, allow: [${JSON.stringify(pattern)}] }`).forwardProxy?.allow,
+    ).toEqual([pattern]);
+  });
+
+  it.for([
+    ['forwardProxy: { listen: 1, allow: ["http://a.example"] }', 'gateway.forwardProxy.allow[0]'],
+    ['forwardProxy: { listen: 1, allow: ["a.*.example"] }', 'gateway.forwardProxy.allow[0]'],
+    ['forwardProxy: { listen: 1, allow: ["a.example:0"] }', 'gateway.forwardProxy.allow[0]'],
+    ['forwardProxy: { listen: 1, allow: ["a.example:65536"] }', 'gateway.forwardProxy.allow[0]'],
+    ['forwardProxy: { listen: 1, clients: ["10.0.0.0/33"] }', 'gateway.forwardProxy.clients[0]'],
+    ['forwardProxy: { listen: 1, privateNetworks: [intern] }', 'gateway.forwardProxy.privateNetworks[0]'],
+    ['forwardProxy: {}', 'gateway.forwardProxy.listen'],
+    ['transparent: { listen: 1, tlsListen: 443 }', 'gateway.transparent.tlsListen'],
+    ['accessLog: { file: a, format: xml }', 'gateway.accessLog.format'],
+    ['limits: { connectionsPerClient: 0 }', 'gateway.limits.connectionsPerClient'],
+    ['limits: { headTimeout: 10 ms }', 'gateway.limits.headTimeout'],
+  ] as const)('names what is wrong with %s', ([text, key]) => {
+    expect(() => parse(text)).toThrow(`orilla.yaml:3: ${key}: `);
+  });
+});
