@@ -4,7 +4,16 @@ import * as fs from 'node:fs';
 import os from 'node:os';
 import { extname, join } from 'node:path';
 import { Failure, passOnSignals, ROOT, run, runQuietly, seconds, withNode } from './run/programs.mjs';
-import { CHROMIUM, currentNode, debianPackages, npmPackages, QEMU, QEMU_IMG } from './run/set-up.mjs';
+import {
+  CHROMIUM,
+  currentNode,
+  debianPackages,
+  IPROUTE,
+  NFTABLES,
+  npmPackages,
+  QEMU,
+  QEMU_IMG,
+} from './run/set-up.mjs';
 
 const HELP = `Usage: node run.mjs VERB [arguments]
 
@@ -22,13 +31,13 @@ const HELP = `Usage: node run.mjs VERB [arguments]
 With CI=true a missing tool is a failure; otherwise its tests are skipped, loudly.`;
 
 const VERBS = {
-  start: { needs: [QEMU, QEMU_IMG], run: start },
-  test: { needs: [QEMU, QEMU_IMG, CHROMIUM], run: test },
+  start: { needs: [QEMU, QEMU_IMG, NFTABLES, IPROUTE], run: start },
+  test: { needs: [QEMU, QEMU_IMG, NFTABLES, IPROUTE, CHROMIUM], run: test },
   check: { needs: [], run: check },
   format: { needs: [], run: format },
   orilla: { needs: [], run: orilla },
   build: { needs: [], run: build },
-  bench: { needs: [QEMU], run: bench },
+  bench: { needs: [QEMU, NFTABLES, IPROUTE], run: bench },
 };
 
 /** The checks that read sources and run nothing. Each is a list of programs that must all succeed. */

@@ -26,6 +26,12 @@ export const QEMU_IMG = {
   programs: ['qemu-img'],
   without: 'images that hold disks are refused',
 };
+export const NFTABLES = {
+  debianPackage: 'nftables',
+  programs: ['nft'],
+  without: 'VMs run as our own user, in a network that loses a connection now and then',
+};
+export const IPROUTE = { ...NFTABLES, debianPackage: 'iproute2', programs: ['ip'] };
 export const CHROMIUM = {
   debianPackage: 'chromium',
   programs: ['chromium', 'chromium-browser', 'google-chrome'],

@@ -13,6 +13,8 @@ export function dataFolder(folder: string) {
     /** Below which origins may name directories as images. */
     imageDirectory: join(folder, 'provided-images'),
     run: join(folder, 'run'),
+    /** Memories of booted guests, from which machines are made quickly. */
+    templates: join(folder, 'templates'),
     /** The data plane's processes, and the socket over which they are told what to do. */
     workers: join(folder, 'workers'),
     /** Downloads that can be had again. */

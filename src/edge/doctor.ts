@@ -8,7 +8,7 @@ import { freemem, totalmem } from 'node:os';
 import { type Clock, formatBytes, hasCode, messageOf, type Random, systemCode } from '../base/index.ts';
 import { runCommand } from '../platform/process/index.ts';
 import { silentLog } from '../platform/telemetry/index.ts';
-import { AcceleratorProbe, ImageStore } from '../pool/index.ts';
+import { AcceleratorProbe, confinementSupport, ImageStore } from '../pool/index.ts';
 import type { DataFolder } from './data-folder.ts';
 
 export interface Finding {
@@ -41,6 +41,7 @@ export async function* examine(
   yield nodeVersion();
   yield await qemu();
   yield await accelerator(deps, data, signal);
+  yield await isolation();
   yield memory();
   yield await disk(data);
   const isRunning = await runsHere(data);
@@ -109,6 +110,20 @@ async function accelerator(deps: DoctorDeps, data: DataFolder, signal: AbortSign
   } catch (error) {
     return { subject, state: 'notable', finding: `could not be probed: ${messageOf(error)}` };
   }
+}
+
+async function isolation(): Promise<Finding> {
+  const subject = 'isolation';
+  const support = await confinementSupport();
+  if (support.isConfined) {
+    return { subject, state: 'good', finding: 'each machine has a user and a network namespace of its own' };
+  }
+  return {
+    subject,
+    state: 'notable',
+    finding: `machines run as this user, in a network that loses a connection now and then: ${support.reason}`,
+    advice: 'run Orilla as root, with nft and ip: apt-get install nftables iproute2',
+  };
 }
 
 function memory(): Finding {

@@ -171,7 +171,11 @@ export class Edge implements Closable, AsyncDisposable {
   }
 }
 
-function createHypervisor({ clock, log }: EdgeDeps, { pool }: EdgeConfig, data: DataFolder): QemuHypervisor {
+function createHypervisor(
+  { clock, log, random }: EdgeDeps,
+  { pool }: EdgeConfig,
+  data: DataFolder,
+): QemuHypervisor {
   const probe = new AcceleratorProbe({ clock, log }, data.acceleratorVerdict, data.run);
   const { accelerator } = pool;
   return new QemuHypervisor(
@@ -182,6 +186,7 @@ function createHypervisor({ clock, log }: EdgeDeps, { pool }: EdgeConfig, data: 
         accelerator === 'auto' ? (await probe.choose(image, signal)).accelerator : accelerator,
     },
     data.run,
+    { folder: data.templates, random },
   );
 }
 

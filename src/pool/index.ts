@@ -11,7 +11,8 @@
 export { poolError } from './errors.ts';
 export type { Accelerator, Hypervisor, Machine, MachineSpec } from './hypervisor/hypervisor.ts';
 export { AcceleratorProbe, type AcceleratorVerdict } from './hypervisor/qemu/accelerator.ts';
-export { QemuHypervisor } from './hypervisor/qemu/qemu-hypervisor.ts';
+export { type ConfinementSupport, confinementSupport } from './hypervisor/qemu/confinement-support.ts';
+export { QemuHypervisor, type TemplateOptions } from './hypervisor/qemu/qemu-hypervisor.ts';
 export { buildWebImage } from './image-builder/index.ts';
 export type { OwnImage } from './image-library.ts';
 export { directorySource, type ImageSource, urlSource } from './images/image-source.ts';

@@ -15,10 +15,12 @@ import { type HttpProbe, untilReady, untilUnresponsive } from './readiness.ts';
 import type { Configuration, Vm } from './schema.ts';
 import { initialState, transition, type VmEvent, type VmState } from './vm-state.ts';
 
-/** What is wanted of a VM: kept in the store before anything is done. */
+/** What is wanted of one version of a VM. */
 export interface VmSpec {
   readonly name: string;
   readonly owner: string;
+  /** Which of the VM's versions this is. */
+  readonly version: number;
   readonly imageRef: string;
   /** Known from the request, or recorded when the image was first fetched. */
   readonly imageDigest?: string | undefined;
@@ -42,10 +44,12 @@ export interface SupervisorDeps {
 
 /** Failures that another attempt cannot mend. */
 const FINAL_CODES = [
+  'image_address_refused',
   'image_not_found',
   'image_digest_mismatch',
   'image_invalid',
   'image_outside_root',
+  'image_withdrawn',
   'configuration_too_small',
 ];
 

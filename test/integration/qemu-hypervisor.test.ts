@@ -1,23 +1,31 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
-import { systemClock } from '../../src/base/index.ts';
+import { systemClock, systemRandom } from '../../src/base/index.ts';
 import { endProcess } from '../../src/platform/process/index.ts';
 import { silentLog } from '../../src/platform/telemetry/index.ts';
 import { type Machine, QemuHypervisor, type StoredImage } from '../../src/pool/index.ts';
 import { probeHttp, untilReady } from '../../src/pool/readiness.ts';
 import type { Configuration } from '../../src/pool/schema.ts';
-import { ask } from '../support/ask.ts';
 import { hypervisorSuite } from '../support/hypervisor-suite.ts';
 import { machinesIn, PATIENCE_MS } from '../support/running-orilla.ts';
 import { smallDisk } from '../support/small-disk.ts';
-import { needs } from '../support/tools.ts';
+import { needs, toolPath } from '../support/tools.ts';
 import { storedImage, webImage } from '../support/web-image.ts';
 
 const SMALL: Configuration = { cpus: 1, memoryBytes: 192 * 2 ** 20, diskBytes: 0 };
@@ -52,6 +60,41 @@ needs('qemu-system-x86_64')('QEMU', () => {
     });
   });
 
+  describe('as a hypervisor that finds no way to confine', () => {
+    // Of all programs only QEMU is there; no namespace can be made without the others.
+    beforeAll(() => {
+      const programs = join(folder, 'programs');
+      mkdirSync(programs);
+      symlinkSync(toolPath('qemu-system-x86_64') ?? '', join(programs, 'qemu-system-x86_64'));
+      vi.stubEnv('PATH', programs);
+    });
+    afterAll(() => void vi.unstubAllEnvs());
+
+    hypervisorSuite(hypervisor, specOf);
+
+    test('reaches its guests through loopback', async () => {
+      const machine = await hypervisor().start(specOf('ports'), signal());
+      expect(machine.addresses.map(({ host }) => host)).toEqual(
+        Array.from({ length: 16 }, () => '127.0.0.1'),
+      );
+      await machine.stop();
+    });
+
+    test('makes machines from templates all the same', async () => {
+      const templates = { folder: join(folder, 'templates'), random: systemRandom };
+      const cloning = new QemuHypervisor(
+        { clock: systemClock, log: silentLog, chooseAccelerator: async () => 'tcg' },
+        join(folder, 'run'),
+        templates,
+      );
+      await cloning.prepare(specOf('template'), signal());
+      const machine = await cloning.start(specOf('clone'), signal());
+      await answering(machine);
+      expect(readFileSync(`/proc/${machine.pid}/cmdline`, 'utf8').split('\0')).toContain('-incoming');
+      await machine.stop();
+    });
+  });
+
   describe('a guest', () => {
     let machine: Machine;
     const configuration = { cpus: 2, memoryBytes: 256 * 2 ** 20, diskBytes: 48 * 2 ** 20 };
@@ -62,8 +105,10 @@ needs('qemu-system-x86_64')('QEMU', () => {
     });
     afterAll(() => machine?.stop());
 
-    const inside = async (path: string) =>
-      (await ask(machine.addresses[0].port, 'inside', `/cgi-bin/${path}`)).body;
+    const inside = async (path: string) => {
+      const [{ host, port }] = machine.addresses;
+      return (await fetch(`http://${host}:${port}/cgi-bin/${path}`)).text();
+    };
 
     test('has the CPUs, the memory and the disk of its configuration [gateway G6]', async () => {
       const { name, cpus, memoryBytes, diskBytes } = JSON.parse(await inside('machine')) as Configuration & {
@@ -153,8 +198,8 @@ needs('qemu-system-x86_64')('QEMU', () => {
       expect(existsSync(long)).toBe(false);
     });
 
-    // Of the files that the disk takes one is its root; the next are for the run folder, the run directory, and on.
-    test.for([2, 3, 4])('because only %i files fit on the disk says so', async (count, context) => {
+    // Of the files that the disk takes one is its root; the next are for run folder, run directory, disk and both logs.
+    test.for([2, 3, 4, 5])('because only %i files fit on the disk says so', async (count, context) => {
       const run = join(smallDisk(context, `size=1m,nr_inodes=${count}`), 'run');
       const starting = hypervisorIn(run).start(specOf('full', { ...SMALL, diskBytes: 2 ** 20 }), signal());
       await expect(starting).rejects.toMatchObject({
@@ -165,7 +210,7 @@ needs('qemu-system-x86_64')('QEMU', () => {
     });
 
     test('because no room is left for what QEMU itself writes says so', async (context) => {
-      const run = join(smallDisk(context, 'size=1m,nr_inodes=5'), 'run');
+      const run = join(smallDisk(context, 'size=1m,nr_inodes=6'), 'run');
       const starting = hypervisorIn(run).start(specOf('full', { ...SMALL, diskBytes: 2 ** 20 }), signal());
       await expect(starting).rejects.toThrow('No space left on device');
       expect(machinesIn(run)).toEqual([]);
@@ -173,12 +218,13 @@ needs('qemu-system-x86_64')('QEMU', () => {
     });
 
     test('because QEMU refuses gives its last words', async () => {
-      const broken = { ...image, kernelPath: join(folder, 'no-such-kernel') };
+      const broken = { ...image, kernelPath: join(folder, 'no-kernel') };
+      writeFileSync(broken.kernelPath, 'no kernel');
       await expect(
         hypervisor().start({ ...specOf('broken'), image: broken }, signal()),
       ).rejects.toMatchObject({
         code: 'machine_failed',
-        message: expect.stringMatching(/^QEMU: .*no-such-kernel/),
+        message: expect.stringMatching(/^QEMU: .*kernel/),
       });
       expect(readdirSync(join(folder, 'run'))).toEqual([]);
     });

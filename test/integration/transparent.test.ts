@@ -2,6 +2,7 @@ import type { ChildProcess } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { systemClock } from '../../src/base/index.ts';
 import { entryPath } from '../../src/platform/process/index.ts';
@@ -59,7 +60,7 @@ needs('ip', 'nft')('a network behind the gateway', () => {
       const { certPem, keyPem } = await makeCertificate('secure.example');
       writeFileSync(join(folder, 'cert.pem'), certPem);
       writeFileSync(join(folder, 'key.pem'), keyPem);
-      const support = join(import.meta.dirname, '../support/network-origin.ts');
+      const support = fileURLToPath(new URL('../support/network-origin.ts', import.meta.url));
       await untilSaid(origin.spawn(process.execPath, [support, folder, ORIGIN, ORIGIN_IPV6]), 'listening');
 
       writeFileSync(join(folder, 'resolv.conf'), `nameserver ${ORIGIN}\n`);

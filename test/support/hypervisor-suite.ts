@@ -1,30 +1,31 @@
 import { expect, it } from 'vitest';
 import { systemClock } from '../../src/base/index.ts';
-import type { Hypervisor, MachineSpec } from '../../src/pool/index.ts';
+import type { Hypervisor, Machine, MachineSpec } from '../../src/pool/index.ts';
 import { probeHttp, untilReady } from '../../src/pool/readiness.ts';
 
 /** What every hypervisor must do. `specOf` gives a machine that the implementation can start. */
 export function hypervisorSuite(make: () => Hypervisor, specOf: (id: string) => MachineSpec): void {
   const start = (hypervisor: Hypervisor, id: string) =>
     hypervisor.start(specOf(id), new AbortController().signal);
+  const urlOf = ({ addresses: [{ host, port }] }: Machine) => `http://${host}:${port}/`;
 
   it('starts a machine whose server answers, and ends it', async () => {
     const machine = await start(make(), 'one');
     try {
       await untilReady(systemClock, probeHttp, machine.addresses[0], '/', AbortSignal.timeout(60_000));
-      expect((await fetch(`http://127.0.0.1:${machine.addresses[0].port}/`)).status).toBe(200);
+      expect((await fetch(urlOf(machine))).status).toBe(200);
       expect(machine.pid).toBeGreaterThan(0);
     } finally {
       await machine.stop();
     }
-    await expect(fetch(`http://127.0.0.1:${machine.addresses[0].port}/`)).rejects.toThrow();
+    await expect(fetch(urlOf(machine), { signal: AbortSignal.timeout(5000) })).rejects.toThrow();
     await machine.stop();
   });
 
   it('gives every machine an address of its own', async () => {
     const hypervisor = make();
     const machines = await Promise.all(['a', 'b'].map((id) => start(hypervisor, id)));
-    expect(new Set(machines.map(({ addresses }) => addresses[0].port)).size).toBe(2);
+    expect(new Set(machines.map(urlOf)).size).toBe(2);
     await Promise.all(machines.map((machine) => machine.stop()));
   });
 

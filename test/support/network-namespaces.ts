@@ -1,4 +1,8 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { toolPath } from './tools.ts';
+
+/** Only root may use it so. */
+const IP = toolPath('ip') ?? 'ip';
 
 /** One machine of a small network: a network namespace with its own interfaces, addresses and packet filter. */
 export class NetworkNamespace implements Disposable {
@@ -7,7 +11,7 @@ export class NetworkNamespace implements Disposable {
 
   constructor(name: string) {
     this.name = name;
-    execFileSync('ip', ['netns', 'add', name]);
+    execFileSync(IP, ['netns', 'add', name]);
     this.ip('link set lo up');
   }
 
@@ -17,13 +21,13 @@ export class NetworkNamespace implements Disposable {
     [b, bInterface]: readonly [NetworkNamespace, string],
   ): void {
     const ends = [aInterface, 'netns', a.name, 'type', 'veth', 'peer', 'name', bInterface, 'netns', b.name];
-    execFileSync('ip', ['link', 'add', ...ends]);
+    execFileSync(IP, ['link', 'add', ...ends]);
     a.ip(`link set ${aInterface} up`);
     b.ip(`link set ${bInterface} up`);
   }
 
   ip(command: string): void {
-    execFileSync('ip', ['-n', this.name, ...command.split(' ')]);
+    execFileSync(IP, ['-n', this.name, ...command.split(' ')]);
   }
 
   /** Runs a program there to its end, and gives what it printed. */
@@ -44,7 +48,7 @@ export class NetworkNamespace implements Disposable {
 
   /** Starts a program there; it ends with the machine. */
   spawn(program: string, args: readonly string[]): ChildProcess {
-    const child = spawn('ip', ['netns', 'exec', this.name, program, ...args], {
+    const child = spawn(IP, ['netns', 'exec', this.name, program, ...args], {
       stdio: ['pipe', 'pipe', 'inherit'],
     });
     this.#children.push(child);
@@ -53,6 +57,6 @@ export class NetworkNamespace implements Disposable {
 
   [Symbol.dispose](): void {
     for (const child of this.#children) child.kill('SIGKILL');
-    execFileSync('ip', ['netns', 'del', this.name]);
+    execFileSync(IP, ['netns', 'del', this.name]);
   }
 }

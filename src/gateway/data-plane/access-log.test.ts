@@ -15,7 +15,7 @@ const EXCHANGE: Exchange = {
   origin: 'photos',
   servedBy: 'vm',
   status: 200,
-  firstByteMs: 3.14159,
+  firstByteMs: 3.12345,
   originBytes: 0,
   vmBytes: 900,
   wasReplayed: false,
@@ -34,6 +34,9 @@ const PASSAGE: Passage = {
 };
 /** 2026-11-21T12:30:05.123Z */
 const AT_MS = Date.UTC(2026, 10, 21, 12, 30, 5, 123);
+
+const isPrintable = (character: string): boolean =>
+  character >= ' ' && !(character >= '\u007f' && character <= '\u009f');
 
 describe('a line of the access log', () => {
   test('is the combined format of Apache and nginx', () => {
@@ -78,7 +81,7 @@ describe('a line of the access log', () => {
         expect(common).toMatch(/^[\x20-\x7e]*\n$/);
         expect(common).toMatch(/^[^"]*"[^"]*"[^"]*"[^"]*" "[^"]*"\n$/);
         const json = accessLogLine('json', EXCHANGE, passage, AT_MS);
-        expect(json).not.toMatch(/[\u0000-\u001f\u007f-\u009f](?!$)/);
+        expect(Array.from(json.slice(0, -1)).every(isPrintable)).toBe(true);
         expect(JSON.parse(json)).toMatchObject({ path: target, host, status: 200 });
       }),
     );

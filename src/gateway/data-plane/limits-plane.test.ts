@@ -124,7 +124,10 @@ async function start(
     void held.then(() => response.end('served'));
   });
   await new Promise<void>((resolve) => origin.listen(0, '127.0.0.1', resolve));
-  closers.push(() => void origin.close().closeAllConnections());
+  closers.push(() => {
+    origin.close();
+    origin.closeAllConnections();
+  });
   const plane = await RawDataPlane.start(
     { clock, random: systemRandom, log: silentLog, observe: (each) => seen.push(each) },
     { host: '127.0.0.1', port: 0 },

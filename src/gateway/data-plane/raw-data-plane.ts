@@ -124,9 +124,8 @@ export class RawDataPlane implements DataPlane, Closable {
   }
 
   #accept(accepted: Socket): void {
-    let connection: Http1ClientConnection;
     const socket = readAccepted(accepted, (octets) => connection.onOctets(octets));
-    connection = new Http1ClientConnection(this.#plane, socket, this, 'http');
+    const connection: Http1ClientConnection = new Http1ClientConnection(this.#plane, socket, this, 'http');
     this.take(connection);
   }
 

@@ -11,6 +11,7 @@ import { type GuestKernel, readGuestKernel } from './guest-kernel.ts';
 import { requireReplaceable, writeImageDirectory } from './image-directory.ts';
 import { PackageFiles } from './package-files.ts';
 import type { PackageRecord } from './package-record.ts';
+import { resumeProgram } from './resume-program.ts';
 
 export interface WebImageOptions {
   readonly name: string;
@@ -80,7 +81,7 @@ export async function buildWebImage(
     signal,
   );
   const busybox = await PackageFiles.with({ run }, busyboxPackage, readBusybox, signal);
-  const base = await baseEntries(recipeDirectory, kernel, busybox);
+  const base = await baseEntries(recipeDirectory, kernel, busybox, architecture);
   step('Writing the image');
   return writeImageDirectory(
     deps,
@@ -130,6 +131,7 @@ async function baseEntries(
   recipeDirectory: string,
   kernel: GuestKernel,
   busybox: Buffer,
+  architecture: ImageManifest['architecture'],
 ): Promise<CpioEntry[]> {
   const recipe = async (file: string): Promise<Buffer> =>
     readFile(join(recipeDirectory, file)).catch((error: unknown) => {
@@ -150,6 +152,9 @@ async function baseEntries(
     file('bin/busybox', 0o755, busybox),
     { kind: 'symlink', name: 'bin/sh', target: 'busybox' },
     file('init', 0o755, await recipe('init')),
+    file('bin/orilla-agent', 0o755, await recipe('agent')),
+    // Without it no clone comes of the guest; templates are for x86-64 only.
+    ...(architecture === 'x86_64' ? [file('bin/orilla-resume', 0o755, resumeProgram())] : []),
     // Debian's number for whoever serves the web.
     file('etc/passwd', 0o644, Buffer.from('root:x:0:0::/:/bin/sh\nwww:x:33:33::/www:/bin/false\n')),
     file('etc/group', 0o644, Buffer.from('root:x:0:\nwww:x:33:\n')),

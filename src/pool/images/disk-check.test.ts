@@ -61,84 +61,80 @@ describe('a disk', () => {
   });
 });
 
-needs('qemu-img')('a disk that qemu-img made',
-  () => {
-    const create = (...options: string[]) =>
-      execFileSync('qemu-img', ['create', '-q', ...options], { cwd: folder, stdio: 'pipe' });
-    const make = (...options: string[]) => create('-f', 'qcow2', ...options, path, String(SIZE));
+needs('qemu-img')('a disk that qemu-img made', () => {
+  const create = (...options: string[]) =>
+    // It makes and empties what it is told to use: nothing outside this folder may be named.
+    execFileSync('qemu-img', ['create', '-q', ...options], { cwd: folder, stdio: 'pipe' });
+  const make = (...options: string[]) => create('-f', 'qcow2', ...options, path, String(SIZE));
 
-    test.for([
-      ['of version 3', []],
-      ['of version 2', ['-o', 'compat=0.10']],
-      ['with subclusters', ['-o', 'extended_l2=on,cluster_size=128k']],
-      ['with small clusters', ['-o', 'cluster_size=512']],
-    ] as const)('%s is sound', async ([, options]) => {
-      make(...options);
-      await checkDisk(path, await diskOf('qcow2'), signal);
-    });
+  test.for([
+    ['of version 3', []],
+    ['of version 2', ['-o', 'compat=0.10']],
+    ['with subclusters', ['-o', 'extended_l2=on,cluster_size=128k']],
+    ['with small clusters', ['-o', 'cluster_size=512']],
+  ] as const)('%s is sound', async ([, options]) => {
+    make(...options);
+    await checkDisk(path, await diskOf('qcow2'), signal);
+  });
 
-    test('that is raw is sound, also with the first sector of a qcow2 disk', async () => {
-      create('-f', 'raw', path, String(SIZE));
-      await checkDisk(path, await diskOf('raw'), signal);
-      make('-o', 'data_file=/etc/passwd,data_file_raw=on', '-u');
-      await truncate(path, SIZE);
-      await checkDisk(path, await diskOf('raw'), signal);
-    });
+  test('that is raw is sound, also with the first sector of a qcow2 disk', async () => {
+    create('-f', 'raw', path, String(SIZE));
+    await checkDisk(path, await diskOf('raw'), signal);
+    make('-o', 'data_file=elsewhere.raw,data_file_raw=on');
+    await truncate(path, SIZE);
+    await checkDisk(path, await diskOf('raw'), signal);
+  });
 
-    test.for([
-      ['a backing file', ['-b', '/etc/passwd', '-F', 'raw', '-u'], /has a backing file/],
-      ['its data in another file', ['-o', 'data_file=elsewhere.raw'], /has its data in another file/],
+  test.for([
+    ['a backing file', ['-b', 'elsewhere.raw', '-F', 'raw', '-u'], /has a backing file/],
+    ['its data in another file', ['-o', 'data_file=elsewhere.raw'], /has its data in another file/],
+    [
+      'encryption',
       [
-        'encryption',
-        [
-          '--object',
-          'secret,id=s,data=x',
-          '-o',
-          'encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10',
-        ],
-        /has encryption/,
+        '--object',
+        'secret,id=s,data=x',
+        '-o',
+        'encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10',
       ],
-    ] as const)('with %s is refused', async ([, options, words]) => {
-      make(...options);
-      await refused(await diskOf('qcow2'), words);
-    });
+      /has encryption/,
+    ],
+  ] as const)('with %s is refused', async ([, options, words]) => {
+    make(...options);
+    await refused(await diskOf('qcow2'), words);
+  });
 
-    test('with another virtual size than its manifest says is refused', async () => {
-      create('-f', 'qcow2', path, '4T');
-      await refused(
-        await diskOf('qcow2'),
-        /virtual size of 4398046511104 octets; its manifest says 10485760/,
-      );
-    });
+  test('with another virtual size than its manifest says is refused', async () => {
+    create('-f', 'qcow2', path, '4T');
+    await refused(await diskOf('qcow2'), /virtual size of 4398046511104 octets; its manifest says 10485760/);
+  });
 
-    test('whose tables lead nowhere is refused by qemu-img', async () => {
-      make();
-      const octets = await readFile(path);
-      octets.writeBigUInt64BE(7n, 40);
-      await writeFile(path, octets);
-      await refused(await diskOf('qcow2'), /is not read by qemu-img/);
-    });
+  test('whose tables lead nowhere is refused by qemu-img', async () => {
+    make();
+    const octets = await readFile(path);
+    octets.writeBigUInt64BE(7n, 40);
+    await writeFile(path, octets);
+    await refused(await diskOf('qcow2'), /is not read by qemu-img/);
+  });
 
-    test('comes with an image, or keeps the whole image out', async () => {
-      const store = await ImageStore.open(
-        { clock: new ManualClock(), random: systemRandom },
-        join(folder, 'images'),
-      );
-      const provided = join(folder, 'provided');
-      const bring = async (format: ImageDisk['format']) => {
-        const disk = await diskOf(format);
-        const change = (manifest: ImageManifest) => ({ ...manifest, disks: [disk] });
-        await writeImageFolder(provided, { change });
-        await writeFile(join(provided, 'root.disk'), await readFile(path));
-        return store.import(directorySource(provided), { signal });
-      };
-      make('-b', '/etc/passwd', '-F', 'raw', '-u');
-      await expect(bring('qcow2')).rejects.toMatchObject({ code: 'image_invalid' });
-      expect(await readdir(join(folder, 'images'))).toEqual([]);
-      make();
-      const image = await bring('qcow2');
-      expect(image.manifest.disks).toMatchObject([{ format: 'qcow2', virtualSizeBytes: SIZE }]);
-      expect(image.sizeBytes).toBe(15 + (await diskOf('qcow2')).sizeBytes);
-    });
-  },
-);
+  test('comes with an image, or keeps the whole image out', async () => {
+    const store = await ImageStore.open(
+      { clock: new ManualClock(), random: systemRandom },
+      join(folder, 'images'),
+    );
+    const provided = join(folder, 'provided');
+    const bring = async (format: ImageDisk['format']) => {
+      const disk = await diskOf(format);
+      const change = (manifest: ImageManifest) => ({ ...manifest, disks: [disk] });
+      await writeImageFolder(provided, { change });
+      await writeFile(join(provided, 'root.disk'), await readFile(path));
+      return store.import(directorySource(provided), { signal });
+    };
+    make('-b', 'elsewhere.raw', '-F', 'raw', '-u');
+    await expect(bring('qcow2')).rejects.toMatchObject({ code: 'image_invalid' });
+    expect(await readdir(join(folder, 'images'))).toEqual([]);
+    make();
+    const image = await bring('qcow2');
+    expect(image.manifest.disks).toMatchObject([{ format: 'qcow2', virtualSizeBytes: SIZE }]);
+    expect(image.sizeBytes).toBe(15 + (await diskOf('qcow2')).sizeBytes);
+  });
+});

@@ -89,16 +89,19 @@ export class ForeignFront {
   }
 
   #acceptHttp(accepted: Socket, reception: ForeignReception): void {
-    let connection: Http1ClientConnection;
     const socket = readAccepted(accepted, (octets) => connection.onOctets(octets));
-    connection = new Http1ClientConnection(reception, socket, this.#keeper, 'http');
+    const connection: Http1ClientConnection = new Http1ClientConnection(
+      reception,
+      socket,
+      this.#keeper,
+      'http',
+    );
     this.#keeper.take(connection);
   }
 
   #acceptTls(accepted: Socket, reception: ForeignReception): void {
-    let connection: TlsConnection;
     const socket = readAccepted(accepted, (octets) => connection.onOctets(octets));
-    connection = new TlsConnection(reception, socket, this.#keeper);
+    const connection: TlsConnection = new TlsConnection(reception, socket, this.#keeper);
     this.#keeper.take(connection);
   }
 }

@@ -56,8 +56,8 @@ export class ForeignReception implements Reception {
     if (!target) return plane.turnAway(client, request, 400, 'the request names no host');
     const own = plane.routeOf(target.hostName);
     if (own) return plane.visit(client, request, own, target);
-    const isAbsolute = asked.startsWith('/') === false && asked !== '*';
-    if (!isAbsolute && (this.#kind === 'forward' || asked === '*')) {
+    const isForProxy = !asked.startsWith('/') && asked !== '*';
+    if (!isForProxy && (this.#kind === 'forward' || asked === '*')) {
       return plane.turnAway(client, request, 400, 'this is a proxy: the request has to name a whole URL');
     }
     if (/^https:/i.test(asked)) {

@@ -1,9 +1,10 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { createServer as createHttpServer, type IncomingMessage, type RequestListener } from 'node:http';
-import { createServer, type Server, type Socket } from 'node:net';
+import { connect, createServer, type Server, type Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { RawConnection } from '../../../../test/support/raw-connection.ts';
 import { exchange } from '../../../../test/support/raw-http.ts';
+import { untilQuiet } from '../../../../test/support/until-quiet.ts';
 import { systemClock, systemRandom } from '../../../base/index.ts';
 import { silentLog } from '../../../platform/telemetry/index.ts';
 import { verifyRequest } from '../../../trust/index.ts';
@@ -134,13 +135,17 @@ describe('the forward proxy', () => {
       server = socket.pause();
     });
     allow([`elsewhere.example:${port}`]);
-    using client = await RawConnection.open(proxyPort);
-    await client.send(`CONNECT elsewhere.example:${port} HTTP/1.1\r\nHost: elsewhere.example\r\n\r\n`);
-    await client.until(() => client.received !== '');
-    const long = 'y'.repeat(20_000_000);
-    await client.send(long);
+    const client = connect(proxyPort, '127.0.0.1');
+    closers.push(() => void client.destroy());
+    client.write(`CONNECT elsewhere.example:${port} HTTP/1.1\r\nHost: elsewhere.example\r\n\r\n`);
+    await new Promise((resolve) => client.once('data', resolve));
+    const piece = Buffer.alloc(2 ** 20, 'y');
+    const [pieces, heldAtLeast] = [64, 16];
+    for (let i = 0; i < pieces; i += 1) client.write(piece);
+    await untilQuiet(() => client.writableLength, 200);
+    expect(client.writableLength).toBeGreaterThan(heldAtLeast * piece.length);
     server?.resume();
-    await untilReceived(long.length);
+    await untilReceived(pieces * piece.length);
   });
 
   it.for([
@@ -292,8 +297,9 @@ async function serveTcp(onSocket: (socket: Socket) => void) {
   });
   return {
     port,
-    async untilReceived(total: number) {
-      while (count < total) await new Promise<void>((resolve) => (wake = resolve));
+    untilReceived: async (total: number) => {
+      const isThere = () => count >= total;
+      while (!isThere()) await new Promise<void>((resolve) => (wake = resolve));
     },
   };
 }

@@ -428,7 +428,8 @@ export class Http1ClientConnection implements ClientStream {
 
   abort(): void {
     this.#visit = undefined;
-    if (this.scheme === 'http') this.#socket.resetAndDestroy();
+    // Where nothing but the end of the connection ends the body, an orderly end would make it look whole.
+    if (this.#framing === 'close' && this.scheme === 'http') this.#socket.resetAndDestroy();
     else this.#socket.destroy();
   }
 

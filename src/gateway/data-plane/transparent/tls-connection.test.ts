@@ -44,9 +44,8 @@ beforeEach(async () => {
   const reception = new ForeignReception(plane, hosts, 'transparent');
   const owner = { onClosed: (connection: TlsConnection) => void connections.delete(connection) };
   const server = createServer({ pauseOnConnect: true, allowHalfOpen: true }, (accepted) => {
-    let connection: TlsConnection;
     const socket = readAccepted(accepted, (octets) => connection.onOctets(octets));
-    connection = new TlsConnection(
+    const connection: TlsConnection = new TlsConnection(
       {
         clock,
         headTimeoutMs: 15_000,

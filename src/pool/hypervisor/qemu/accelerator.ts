@@ -8,20 +8,18 @@
  * @module
  */
 import { spawn } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import { accessSync, constants } from 'node:fs';
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
-import { cpus, release } from 'node:os';
 import { dirname } from 'node:path';
 import { z } from 'zod';
 import { type Clock, formatDuration, messageOf } from '../../../base/index.ts';
-import { runCommand } from '../../../platform/process/index.ts';
 import type { Log } from '../../../platform/telemetry/index.ts';
 import { poolError } from '../../errors.ts';
 import type { StoredImage } from '../../images/image-store.ts';
 import type { Accelerator } from '../hypervisor.ts';
 import { kernelOptions, machineArguments, NAME_PREFIX, qemuProgram } from './command-line.ts';
 import { guestClockOption } from './guest-clock.ts';
+import { hostArchitecture, hostKey } from './host-key.ts';
 
 const BOOT_TOKEN = 'Kernel panic - not syncing: VFS: Unable to mount root fs';
 const TCG_DEADLINE_MS = 60_000;
@@ -190,20 +188,6 @@ function kvmDevice(): string | undefined {
       ? 'this host has no /dev/kvm'
       : '/dev/kvm may not be opened by this user (group kvm)';
   }
-}
-
-const hostArchitecture = () => (process.arch === 'arm64' ? 'aarch64' : 'x86_64');
-
-async function hostKey(program: string): Promise<string> {
-  const version = await runCommand(program, ['--version'], { timeoutMs: 10_000 }).then(
-    (output) => output.stdout,
-    () => 'no QEMU',
-  );
-  const processorInformation = await readFile('/proc/cpuinfo', 'utf8').catch(() => '');
-  const flags = /^(?:flags|Features)\s*:(.*)$/m.exec(processorInformation)?.[1] ?? '';
-  return createHash('sha256')
-    .update([release(), version, cpus()[0]?.model ?? '', flags].join('\n'))
-    .digest('hex');
 }
 
 async function readVerdict(path: string): Promise<AcceleratorVerdict | undefined> {

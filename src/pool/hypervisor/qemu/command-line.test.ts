@@ -39,18 +39,20 @@ function specOf(change: Change = {}): MachineSpec {
   return { id: '7f3k', name: 'photos-1', image, configuration: { cpus: 2, memoryBytes, diskBytes } };
 }
 
-const argumentsOf = (spec: MachineSpec, accelerator: Accelerator) =>
-  qemuArguments(spec, accelerator, 'tsc_early_khz=2600000');
+const argumentsOf = (spec: MachineSpec, accelerator: Accelerator = 'tcg') =>
+  qemuArguments(spec, accelerator, 'tsc_early_khz=2600000', 'tap');
 
 /** The values of an option, in their order. */
 const valuesOf = (args: readonly string[], option: string): (string | undefined)[] =>
   args.flatMap((arg, index) => (arg === option ? [args[index + 1]] : []));
 
 describe("QEMU's arguments", () => {
-  const args = qemuArguments(specOf(), 'tcg', 'tsc_early_khz=1');
+  const args = argumentsOf(specOf());
 
-  test('shut the guest in: its one way is the forwarded port, from loopback only', () => {
-    expect(valuesOf(args, '-netdev')).toEqual([
+  test('name the tap device that is there for it; where there can be none, ports that loopback alone reaches', () => {
+    expect(valuesOf(args, '-netdev')).toEqual(['tap,id=net0,ifname=tap0,script=no,downscript=no']);
+    const byPorts = qemuArguments(specOf(), 'tcg', '', 'ports');
+    expect(valuesOf(byPorts, '-netdev')).toEqual([
       expect.stringMatching(/^user,id=net0,restrict=on(,hostfwd=tcp:127\.0\.0\.1:0-:8000){16}$/),
     ]);
   });
@@ -61,7 +63,7 @@ describe("QEMU's arguments", () => {
     ]);
     expect(args).toEqual(expect.arrayContaining(['-nodefaults', '-no-user-config', '-no-reboot']));
     expect(valuesOf(args, '-device')).toEqual([
-      'virtio-net-device,netdev=net0',
+      'virtio-net-device,netdev=net0,mac=52:54:00:12:34:56',
       'virtio-rng-device,rng=rng0',
     ]);
     expect(valuesOf(args, '-display')).toEqual(['none']);
@@ -70,9 +72,7 @@ describe("QEMU's arguments", () => {
   test('give the guest its resources', () => {
     expect(valuesOf(args, '-smp')).toEqual(['2']);
     expect(valuesOf(args, '-m')).toEqual(['128M']);
-    expect(
-      valuesOf(qemuArguments(specOf({ memoryBytes: 2 ** 27 + 1 }), 'tcg', 'tsc_early_khz=1'), '-m'),
-    ).toEqual(['129M']);
+    expect(valuesOf(argumentsOf(specOf({ memoryBytes: 2 ** 27 + 1 }), 'tcg'), '-m')).toEqual(['129M']);
   });
 
   test('tell the guest its name and address', () => {
@@ -92,7 +92,7 @@ describe("QEMU's arguments", () => {
 
   test('attach a scratch disk only when there is one', () => {
     expect(args).not.toContain('-drive');
-    const withDisk = qemuArguments(specOf({ diskBytes: 2 ** 20 }), 'tcg', 'tsc_early_khz=1');
+    const withDisk = argumentsOf(specOf({ diskBytes: 2 ** 20 }), 'tcg');
     expect(valuesOf(withDisk, '-drive')).toEqual([
       expect.stringContaining('file=disk.raw,if=none,id=disk0,format=raw'),
     ]);
@@ -101,9 +101,9 @@ describe("QEMU's arguments", () => {
 
   test('are those of the accelerator and of the processor', () => {
     expect(valuesOf(args, '-accel')).toEqual(['tcg,thread=multi,tb-size=128']);
-    expect(valuesOf(qemuArguments(specOf(), 'kvm', 'tsc_early_khz=1'), '-accel')).toEqual(['kvm']);
+    expect(valuesOf(argumentsOf(specOf(), 'kvm'), '-accel')).toEqual(['kvm']);
     expect(valuesOf(args, '-machine')).toEqual(['microvm,acpi=on,rtc=on']);
-    const arm = qemuArguments(specOf({ architecture: 'aarch64' }), 'tcg', 'tsc_early_khz=1');
+    const arm = argumentsOf(specOf({ architecture: 'aarch64' }), 'tcg');
     expect(valuesOf(arm, '-machine')).toEqual(['virt']);
     expect(valuesOf(arm, '-append')).toEqual([expect.stringMatching(/^console=ttyAMA0 /)]);
     expect([qemuProgram('x86_64'), qemuProgram('aarch64')]).toEqual([
@@ -112,15 +112,32 @@ describe("QEMU's arguments", () => {
     ]);
   });
 
+  test('name the files by the descriptors that it is given, kernel first', () => {
+    expect(valuesOf(args, '-kernel')).toEqual(['/proc/self/fd/4']);
+    expect(valuesOf(args, '-initrd')).toEqual(['/proc/self/fd/5']);
+  });
+
+  test('keep the memory in a file for a template, and copy from it for a clone, with the same devices in both', () => {
+    const [template, clone] = (['template', 'clone'] as const).map((memory) =>
+      qemuArguments(specOf(), 'tcg', '', 'tap', memory),
+    );
+    const file = (share: string) =>
+      `memory-backend-file,id=memory0,size=128M,mem-path=/proc/self/fd/6,share=${share}`;
+    expect(valuesOf(template ?? [], '-object')).toContain(file('on'));
+    expect(clone).toEqual([
+      ...(template ?? []).map((arg) => (arg === file('on') ? file('off') : arg)),
+      ...['-incoming', 'defer'],
+    ]);
+  });
+
   test('take no option from what an image or a path says: each stays within one argument that has no options', () => {
     const hostile = '-device pci,x=1 "quoted" \'$(reboot)\'\n,restrict=off';
     const folder = '/srv/a, b=c/-netdev user';
-    const others = qemuArguments(specOf({ commandLine: hostile, folder }), 'tcg', 'tsc_early_khz=1');
+    const others = argumentsOf(specOf({ commandLine: hostile, folder }));
     expect(others).toHaveLength(args.length);
     const differing = others.flatMap((arg, index) => (arg === args[index] ? [] : [others[index - 1]]));
-    expect(differing).toEqual(['-kernel', '-initrd', '-append']);
+    expect(differing).toEqual(['-append']);
     expect(valuesOf(others, '-append')[0]).toContain(hostile);
-    expect(valuesOf(others, '-kernel')).toEqual([`${folder}/vmlinuz`]);
   });
 });
 

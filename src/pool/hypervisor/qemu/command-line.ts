@@ -1,13 +1,8 @@
 import type { ImageManifest } from '../../schema.ts';
 import type { Accelerator, MachineSpec } from '../hypervisor.ts';
-
-/** The files of one machine in its run directory. Short names: a Unix socket's path has at most 107 octets. */
-export const RUN_FILES = {
-  monitor: 'qmp',
-  console: 'console.log',
-  errors: 'qemu.log',
-  disk: 'disk.raw',
-} as const;
+import { GUEST_NETWORK } from './guest-network.ts';
+import { CONSOLE_DESCRIPTOR, inputPath } from './qemu-process.ts';
+import { RUN_FILES } from './run-files.ts';
 
 /** Begins the name of every QEMU of ours, in its arguments for all to see. */
 export const NAME_PREFIX = 'orilla-';
@@ -46,27 +41,42 @@ export const kernelOptions = (
     ? 'console=ttyAMA0 panic=-1'
     : `console=ttyS0 panic=-1 ${accelerator === 'tcg' ? clockOption : ''}`.trim();
 
-/** The guest's view of QEMU's user-mode network (QEMU, "Using the user mode network stack"). */
-const GUEST_ADDRESS = '10.0.2.15/24';
-const GUEST_GATEWAY = '10.0.2.2';
+/** How a guest is reached: by a network device of its own, or by ports of this host that QEMU's user-mode network forwards. */
+export type Reach = 'tap' | 'ports';
+
+/**
+ * Where the guest's memory is: in QEMU's own, and with that nothing else; in a file that becomes a template; or copied on
+ * write from the file of a template, in which case QEMU waits to be told where the rest of the machine's state is.
+ */
+export type Memory = 'own' | 'template' | 'clone';
+
+/** The places of the files that QEMU gets open, for `inputPath`. Without a template only the first two are there. */
+export const INPUT = { kernel: 0, initrd: 1, memory: 2, state: 3 } as const;
 
 /**
  * QEMU's arguments for one machine, run in its run directory.
  *
- * `restrict=on`: the guest reaches nothing, not even the host's loopback; only the forwarded ports lead in. Port 0:
- * the kernel picks a free one and QEMU tells which, so no two starts race for it.
+ * Reached by ports, `restrict=on`: the guest reaches nothing, not even the host's loopback; only the forwarded ports lead
+ * in. Port 0: the kernel picks a free one and QEMU tells which, so no two starts race for it.
  *
  * @param clockOption see `guest-clock.ts`
  */
-export function qemuArguments(spec: MachineSpec, accelerator: Accelerator, clockOption: string): string[] {
+export function qemuArguments(
+  spec: MachineSpec,
+  accelerator: Accelerator,
+  clockOption: string,
+  reach: Reach,
+  memory: Memory = 'own',
+): string[] {
   const { image, configuration } = spec;
   const { manifest } = image;
+  const { address, prefixBits, gateway, hardwareAddress } = GUEST_NETWORK;
   const kernelCommandLine = [
     kernelOptions(manifest.architecture, accelerator, clockOption),
     manifest.commandLine,
     `orilla.name=${spec.name}`,
-    `orilla.ip=${GUEST_ADDRESS}`,
-    `orilla.gateway=${GUEST_GATEWAY}`,
+    `orilla.ip=${address}/${prefixBits}`,
+    `orilla.gateway=${gateway}`,
   ];
   const disk =
     configuration.diskBytes > 0
@@ -77,24 +87,40 @@ export function qemuArguments(spec: MachineSpec, accelerator: Accelerator, clock
           'virtio-blk-device,drive=disk0',
         ]
       : [];
+  const network =
+    reach === 'tap'
+      ? 'tap,id=net0,ifname=tap0,script=no,downscript=no'
+      : `user,id=net0,restrict=on${`,hostfwd=tcp:127.0.0.1:0-:${manifest.http.port}`.repeat(FORWARDS)}`;
   return [
     ...['-name', `${NAME_PREFIX}${spec.id}`],
     ...machineArguments(manifest.architecture, accelerator),
     ...['-smp', String(configuration.cpus)],
-    ...['-m', `${Math.ceil(configuration.memoryBytes / 2 ** 20)}M`],
-    ...['-kernel', image.kernelPath, '-initrd', image.initrdPath, '-append', kernelCommandLine.join(' ')],
-    ...['-chardev', `file,id=console0,path=${RUN_FILES.console}`, '-serial', 'chardev:console0'],
+    ...['-m', memorySize(configuration)],
+    ...['-kernel', inputPath(INPUT.kernel), '-initrd', inputPath(INPUT.initrd)],
+    ...['-append', kernelCommandLine.join(' ')],
+    // A descriptor and not a path: QEMU cannot put another file in its place.
+    ...['-add-fd', `fd=${CONSOLE_DESCRIPTOR},set=1`],
+    ...['-chardev', 'file,id=console0,path=/dev/fdset/1,append=on', '-serial', 'chardev:console0'],
     ...['-chardev', `socket,id=monitor0,path=${RUN_FILES.monitor},server=on,wait=off`],
     ...['-mon', 'chardev=monitor0,mode=control'],
-    ...[
-      '-netdev',
-      `user,id=net0,restrict=on${`,hostfwd=tcp:127.0.0.1:0-:${manifest.http.port}`.repeat(FORWARDS)}`,
-    ],
-    ...['-device', 'virtio-net-device,netdev=net0'],
+    ...['-netdev', network, '-device', `virtio-net-device,netdev=net0,mac=${hardwareAddress}`],
     ...['-object', 'rng-random,id=rng0,filename=/dev/urandom', '-device', 'virtio-rng-device,rng=rng0'],
     ...disk,
+    ...(memory === 'own' ? [] : templateArguments(memory, memorySize(configuration))),
   ];
 }
+
+const memorySize = ({ memoryBytes }: MachineSpec['configuration']): string =>
+  `${Math.ceil(memoryBytes / 2 ** 20)}M`;
+
+/** Devices must be the same in a template and its clones, the agent's port among them. */
+const templateArguments = (memory: 'template' | 'clone', size: string): string[] => [
+  ...['-machine', 'memory-backend=memory0', '-object'],
+  `memory-backend-file,id=memory0,size=${size},mem-path=${inputPath(INPUT.memory)},share=${memory === 'template' ? 'on' : 'off'}`,
+  ...['-chardev', `socket,id=agent0,path=${RUN_FILES.agent},server=on,wait=off`],
+  ...['-device', 'virtio-serial-device', '-device', 'virtserialport,chardev=agent0,name=orilla.agent'],
+  ...(memory === 'clone' ? ['-incoming', 'defer'] : []),
+];
 
 /**
  * The host's ports that lead to the guest, out of the monitor's `info usernet`:

@@ -1,22 +1,16 @@
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { closeSync, openSync } from 'node:fs';
-import { mkdir, open, rm, truncate, writeFile } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Clock, deadline, systemCode } from '../../../base/index.ts';
+import type { Clock, Random } from '../../../base/index.ts';
 import { endProcess, processesIn } from '../../../platform/process/index.ts';
 import type { Log } from '../../../platform/telemetry/index.ts';
-import { poolError } from '../../errors.ts';
 import type { StoredImage } from '../../images/image-store.ts';
 import type { Accelerator, Hypervisor, Machine, MachineSpec } from '../hypervisor.ts';
-import { forwardedPorts, NAME_PREFIX, qemuArguments, qemuProgram, RUN_FILES } from './command-line.ts';
-import { guestClockOption } from './guest-clock.ts';
-import { QmpClient } from './qmp.ts';
+import { NAME_PREFIX } from './command-line.ts';
+import { addressesOf, QemuLauncher } from './qemu-launcher.ts';
+import { RUN_FILES, readTail } from './run-files.ts';
+import { Templates } from './templates.ts';
 
-/** sockaddr_un.sun_path has 108 octets, one of them the final NUL (unix(7)). */
-const SOCKET_PATH_LIMIT = 107;
-const CONSOLE_TAIL_BYTES = 64 * 1024;
-/** From spawn to an answering monitor; 60 ms on a quiet machine. */
+/** From spawn to an answering monitor; 100 ms on a quiet machine. */
 const MONITOR_TIMEOUT_MS = 20_000;
 
 export interface QemuDeps {
@@ -26,43 +20,48 @@ export interface QemuDeps {
   readonly chooseAccelerator: (image: StoredImage, signal: AbortSignal) => Promise<Accelerator>;
 }
 
-/** Machines as QEMU processes of their own, each in a run directory below one folder. */
+export interface TemplateOptions {
+  /** Keeps templates from one process of ours to the next. */
+  readonly folder: string;
+  /** Of it each clone gets a seed. */
+  readonly random: Random;
+}
+
+/**
+ * Machines as QEMU processes of their own, each in a run directory below one folder, and confined where that can be. The
+ * first of its kind is booted; then a template is made beside it, and the next ones begin where that had booted to.
+ */
 export class QemuHypervisor implements Hypervisor {
   readonly #deps: QemuDeps;
   readonly #runFolder: string;
+  readonly #launcher: QemuLauncher;
+  readonly #templates: Templates | undefined;
 
-  constructor(deps: QemuDeps, runFolder: string) {
+  /** @param templates without them every machine is booted. */
+  constructor(deps: QemuDeps, runFolder: string, templates?: TemplateOptions) {
     this.#deps = deps;
     this.#runFolder = runFolder;
+    this.#launcher = new QemuLauncher(deps, runFolder);
+    if (templates) {
+      const { random, folder } = templates;
+      this.#templates = new Templates({ ...deps, random, launcher: this.#launcher }, folder);
+    }
   }
 
   async start(spec: MachineSpec, signal: AbortSignal): Promise<Machine> {
-    const directory = this.#directoryOf(spec.id);
-    const monitorPath = join(directory, RUN_FILES.monitor);
-    if (Buffer.byteLength(monitorPath) > SOCKET_PATH_LIMIT) {
-      throw poolError(
-        'machine_failed',
-        `${monitorPath} is too long for a Unix socket (${SOCKET_PATH_LIMIT} octets); use a data folder with a shorter path`,
-      );
-    }
     const accelerator = await this.#deps.chooseAccelerator(spec.image, signal);
-    let child: ChildProcess | undefined;
-    try {
-      await mkdir(directory, { recursive: true, mode: 0o700 });
-      await this.#makeDisk(directory, spec.configuration.diskBytes);
-      const startedAtMs = this.#deps.clock.monotonicMs();
-      child = await this.#spawn(spec, accelerator, directory);
-      const machine = await this.#connect(spec, child, directory, signal);
-      return { ...machine, accelerator, startedAtMs };
-    } catch (error) {
-      if (child) await endAtOnce(child);
-      const lastWords = await this.#lastWords(directory);
-      await rm(directory, { recursive: true, force: true });
-      signal.throwIfAborted();
-      if (systemCode(error) === 'ENOSPC') throw poolError('disk_full', `no room in ${directory}`, error);
-      if (lastWords !== '') throw poolError('machine_failed', `QEMU: ${lastWords}`, error);
-      throw error;
-    }
+    const templates = isCloneable(spec) ? this.#templates : undefined;
+    const clone = await templates?.clone(spec, accelerator, signal);
+    if (clone) return clone;
+    const machine = await this.#boot(spec, accelerator, signal);
+    if (!templates) return machine;
+    const making = templates.makeLike(machine, spec);
+    const stop = async () => {
+      await machine.stop();
+      // It ends with the machine, and its own machine must not outlive us.
+      await making;
+    };
+    return { ...machine, stop };
   }
 
   /** A stray is told by what it is: a QEMU of ours that works in one of our run directories. No record can be lost. */
@@ -74,116 +73,27 @@ export class QemuHypervisor implements Hypervisor {
   }
 
   consoleTail(id: string): Promise<string> {
-    return readTail(join(this.#directoryOf(id), RUN_FILES.console));
+    return readTail(join(this.#launcher.directoryOf(id), RUN_FILES.console));
   }
 
-  #directoryOf(id: string): string {
-    return join(this.#runFolder, id);
+  /** Makes the template of such machines now, unless it is there. @throws `machine_failed`, `disk_full` */
+  async prepare(spec: MachineSpec, signal: AbortSignal): Promise<void> {
+    await this.#templates?.make(spec, await this.#deps.chooseAccelerator(spec.image, signal), signal);
   }
 
-  async #makeDisk(directory: string, sizeBytes: number): Promise<void> {
-    if (sizeBytes === 0) return;
-    const path = join(directory, RUN_FILES.disk);
-    await writeFile(path, '', { mode: 0o600 });
-    await truncate(path, sizeBytes);
-  }
-
-  /** Starts QEMU as the leader of a session of its own, so that Ctrl-C in a terminal reaches us and not the guests. */
-  async #spawn(spec: MachineSpec, accelerator: Accelerator, directory: string): Promise<ChildProcess> {
-    const program = qemuProgram(spec.image.manifest.architecture);
-    const clockOption = await guestClockOption();
-    const errors = openSync(join(directory, RUN_FILES.errors), 'w');
-    try {
-      const child = spawn(program, qemuArguments(spec, accelerator, clockOption), {
-        cwd: directory,
-        detached: true,
-        stdio: ['ignore', errors, errors],
-      });
-      await new Promise<void>((resolve, reject) => child.once('spawn', resolve).once('error', reject));
-      child.unref();
-      return child;
-    } catch (error) {
-      if (systemCode(error) !== 'ENOENT') throw error;
-      throw poolError(
-        'hypervisor_missing',
-        `${program} is not installed; on Debian: apt-get install qemu-system-x86`,
-        error,
-      );
-    } finally {
-      closeSync(errors);
-    }
-  }
-
-  async #connect(
-    spec: MachineSpec,
-    child: ChildProcess,
-    directory: string,
-    signal: AbortSignal,
-  ): Promise<Omit<Machine, 'accelerator' | 'startedAtMs'>> {
-    const ended = new AbortController();
-    const exited = new Promise<string>((resolve) => {
-      child.once('exit', (code, killer) => {
-        ended.abort(new Error('QEMU ended'));
-        resolve(killer === null ? `QEMU ended with status ${code}` : `QEMU was ended by ${killer}`);
-      });
+  #boot(spec: MachineSpec, accelerator: Accelerator, signal: AbortSignal): Promise<Machine> {
+    const inputs = [spec.image.kernelPath, spec.image.initrdPath];
+    const request = { spec, accelerator, memory: 'own', inputs, limitMs: MONITOR_TIMEOUT_MS } as const;
+    return this.#launcher.launch(request, signal, async (launched) => {
+      const monitor = await this.#launcher.monitorOf(launched);
+      try {
+        return this.#launcher.machineOf(launched, request, await addressesOf(launched, monitor, spec));
+      } finally {
+        monitor.close();
+      }
     });
-    const { clock } = this.#deps;
-    const tooLate = deadline(
-      clock,
-      MONITOR_TIMEOUT_MS,
-      `no answer within ${MONITOR_TIMEOUT_MS} ms from QEMU's monitor`,
-    );
-    const waiting = AbortSignal.any([signal, ended.signal, tooLate]);
-    const monitor = await QmpClient.connect(clock, join(directory, RUN_FILES.monitor), waiting);
-    const usernet = await monitor.execute('human-monitor-command', { 'command-line': 'info usernet' });
-    monitor.close();
-    const [first, ...others] = forwardedPorts(String(usernet)).map((port) => ({ host: '127.0.0.1', port }));
-    if (!first) throw poolError('machine_failed', 'QEMU does not tell its forwarded ports');
-
-    const gone = exited.then(async (reason) => {
-      const lastWords = await this.#lastWords(directory);
-      await rm(directory, { recursive: true, force: true }).catch((err: unknown) =>
-        this.#deps.log.warn({ err, directory }, 'run directory not removed'),
-      );
-      return lastWords === '' ? reason : `${reason}: ${lastWords}`;
-    });
-    return {
-      id: spec.id,
-      pid: child.pid ?? 0,
-      addresses: [first, ...others],
-      exited: gone,
-      stop: async () => {
-        await endAtOnce(child);
-        await gone;
-      },
-    };
-  }
-
-  async #lastWords(directory: string): Promise<string> {
-    const lines = (await readTail(join(directory, RUN_FILES.errors))).trim().split('\n');
-    return lines.slice(-3).join(' ').slice(0, 500);
   }
 }
 
-/** Resolves when it is gone: until then it holds its memory, its port and its directory. */
-async function endAtOnce(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  // While we wait for its end it keeps this process alive.
-  child.ref();
-  const exited = once(child, 'exit');
-  child.kill('SIGKILL');
-  await exited;
-}
-
-async function readTail(path: string): Promise<string> {
-  const handle = await open(path).catch(() => undefined);
-  if (!handle) return '';
-  try {
-    const { size } = await handle.stat();
-    const length = Math.min(size, CONSOLE_TAIL_BYTES);
-    const { buffer } = await handle.read(Buffer.alloc(length), 0, length, size - length);
-    return buffer.toString('utf8');
-  } finally {
-    await handle.close();
-  }
-}
+/** On arm64 QEMU puts the kernel into memory in another way; nobody has tried there. */
+const isCloneable = ({ image }: MachineSpec): boolean => image.manifest.architecture === 'x86_64';

@@ -1,0 +1,131 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { access, constants, type FileHandle, open } from 'node:fs/promises';
+import { delimiter, join } from 'node:path';
+import { poolError } from '../../errors.ts';
+import { type Confinement, confinedCommand } from './confinement.ts';
+import { openLog, RUN_FILES, readTail } from './run-files.ts';
+
+/** The first descriptor after standard input, output and error: the console's file. */
+export const CONSOLE_DESCRIPTOR = 3;
+/** That of the first input; the others follow. */
+export const INPUT_DESCRIPTOR = 4;
+
+export interface QemuLaunch {
+  /** `qemu-system-…` */
+  readonly program: string;
+  readonly args: readonly string[];
+  /** The run directory, in which it works. */
+  readonly directory: string;
+  /** Files that it gets open, because it may not walk to them: the path of the n-th is `inputPath(n)`. */
+  readonly inputs: readonly string[];
+  /** Without it, it runs as we do and in our network. */
+  readonly confinement?: Confinement | undefined;
+}
+
+/** By which path QEMU opens what it was given as a descriptor. */
+export const inputPath = (index: number): string => `/proc/self/fd/${INPUT_DESCRIPTOR + index}`;
+
+/** A QEMU that runs. */
+export class QemuProcess {
+  readonly #child: ChildProcess;
+  readonly #directory: string;
+  readonly #ended = new AbortController();
+  /** How it ended. */
+  readonly exited: Promise<{ readonly status: number | null; readonly reason: string }>;
+
+  private constructor(child: ChildProcess, directory: string) {
+    this.#child = child;
+    this.#directory = directory;
+    this.exited = new Promise((resolve) => {
+      child.once('exit', (status, killer) => {
+        this.#ended.abort(new Error('QEMU ended'));
+        const reason = killer === null ? `QEMU ended with status ${status}` : `QEMU was ended by ${killer}`;
+        resolve({ status, reason });
+      });
+    });
+  }
+
+  /**
+   * Starts QEMU as the leader of a session of its own, so that Ctrl-C in a terminal reaches us and not the guests. Of our
+   * environment it learns where programs are, and nothing else.
+   *
+   * @throws `hypervisor_missing`, or the system's error.
+   */
+  static async spawn({ program, args, directory, inputs, confinement }: QemuLaunch): Promise<QemuProcess> {
+    const command = [await findProgram(program), ...args];
+    const [file = '', rest] = confinement
+      ? confinedCommand(confinement, command)
+      : [command[0], command.slice(1)];
+    const opened: FileHandle[] = [];
+    try {
+      const errors = await openLog(join(directory, RUN_FILES.errors));
+      opened.push(errors);
+      opened.push(await openLog(join(directory, RUN_FILES.console)));
+      for (const path of inputs) opened.push(await openInput(path, confinement !== undefined));
+      const [, ...passed] = opened.map(({ fd }) => fd);
+      const child = spawn(file, rest, {
+        cwd: directory,
+        detached: true,
+        env: { PATH: process.env['PATH'], LC_ALL: 'C' },
+        stdio: ['ignore', errors.fd, errors.fd, ...passed],
+      });
+      await new Promise<void>((resolve, reject) => child.once('spawn', resolve).once('error', reject));
+      child.unref();
+      return new QemuProcess(child, directory);
+    } finally {
+      for (const handle of opened) await handle.close();
+    }
+  }
+
+  get pid(): number {
+    return this.#child.pid ?? 0;
+  }
+
+  /** Aborts when it has ended. */
+  get ended(): AbortSignal {
+    return this.#ended.signal;
+  }
+
+  /** The last lines of what it, or what was to start it, had to complain about. */
+  async lastWords(): Promise<string> {
+    const lines = (await readTail(join(this.#directory, RUN_FILES.errors))).trim().split('\n');
+    return lines.slice(-3).join(' ').slice(0, 500);
+  }
+
+  /** Ends it at once; resolves when it is gone: until then it holds its memory, its address and its directory. */
+  async kill(): Promise<void> {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
+    // While we wait for its end it keeps this process alive.
+    this.#child.ref();
+    const exited = once(this.#child, 'exit');
+    this.#child.kill('SIGKILL');
+    await exited;
+  }
+}
+
+async function findProgram(program: string): Promise<string> {
+  for (const folder of (process.env['PATH'] ?? '').split(delimiter)) {
+    const path = join(folder, program);
+    const isThere = await access(path, constants.X_OK).then(
+      () => true,
+      () => false,
+    );
+    if (isThere) return path;
+  }
+  throw poolError(
+    'hypervisor_missing',
+    `${program} is not installed; on Debian: apt-get install qemu-system-x86`,
+  );
+}
+
+/**
+ * A confined QEMU is another user, and opening a descriptor's path asks the file for permission, though not the folders
+ * above it, which keep all others out.
+ */
+async function openInput(path: string, isForOthers: boolean): Promise<FileHandle> {
+  const handle = await open(path, 'r');
+  const { mode } = await handle.stat();
+  if (isForOthers && (mode & constants.S_IROTH) === 0) await handle.chmod((mode | constants.S_IROTH) & 0o777);
+  return handle;
+}
