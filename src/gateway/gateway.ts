@@ -100,6 +100,7 @@ export class Gateway implements Closable {
       );
       showTally(deps.registry, dataPlane.counted);
       const withPort = (host: string, port: number) => (port === 80 ? host : `${host}:${port}`);
+      const authorityOf = (vmName: string) => withPort(vmHost(vmName, options.edgeDomain), dataPlane.port);
       const api: ApiServer = await createVmApi(
         { clock, log, pool },
         {
@@ -107,7 +108,7 @@ export class Gateway implements Closable {
           signingKeys: [{ ...ownKey.publicJwk, kid: ownKey.keyId, use: 'sig' }],
           configurations: options.configurations,
           defaultConfiguration: options.defaultConfiguration,
-          authorityOf: (vmName) => withPort(vmHost(vmName, options.edgeDomain), dataPlane.port),
+          authorityOf,
           publicAddress: options.publicAddress,
         },
       );
@@ -121,14 +122,19 @@ export class Gateway implements Closable {
       const orphans = new OrphanedVms({ log, pool, origins });
       const apply = () => {
         const { showServedBy, tagForm, addsTagDigest, traffic } = tagOptions;
-        const tag = makeTag(tagForm, address, addsTagDigest ? md5 : undefined);
+        const digest = addsTagDigest ? md5 : undefined;
+        const tag = makeTag(tagForm, address, digest);
+        const assignedServer = (vmName: string) => {
+          const value = authorityOf(vmName);
+          return { value, digest: digest?.(value) };
+        };
         const sites = origins.list().map(({ name, hosts, upstream, tagKey }) => ({
           origin: name,
           hosts,
           upstream,
           signingKey: tagKey ?? ownKey,
         }));
-        const routes = routeSnapshot(sites, pool.list(), { edgeDomain, tag, showServedBy });
+        const routes = routeSnapshot(sites, pool.list(), { edgeDomain, tag, showServedBy, assignedServer });
         dataPlane.apply({ ...routes, ...traffic, gatewayKey: ownKey.material });
         orphans.stop();
       };

@@ -11,6 +11,7 @@ const constants = {
   edgeDomain: 'edge.example',
   tag: { name: 'Bng-API-Server', value: '192.0.2.1' },
   showServedBy: true,
+  assignedServer: (vmName: string) => ({ value: `${vmName}.edge.example` }),
 } as const;
 const vm = (name: string, phase: Vm['phase'], owner = 'photos'): Vm => ({
   name,
@@ -36,6 +37,13 @@ describe('the routes', () => {
     for (const host of sites[0]?.hosts ?? []) {
       expect(routes.get(host)?.vms).toEqual([{ name: 'a', host: '127.0.0.1', port: 4000, isTls: false }]);
     }
+  });
+
+  it('name the VM that runs here to its origin, and to no other [gateway G12]', () => {
+    const { routes } = routeSnapshot(sites, [vm('b', 'starting'), vm('a', 'ready')], constants);
+    expect(routes.get('photos.example')?.assignedServer).toEqual({ value: 'a.edge.example' });
+    expect(routes.get('b.edge.example')?.assignedServer).toEqual({ value: 'a.edge.example' });
+    expect(routes.get('news.example')?.assignedServer).toBeUndefined();
   });
 
   it('never lead to the VM of another origin', () => {

@@ -6,7 +6,7 @@
 import type { Vm } from '../pool/schema.ts';
 import type { Route, RouteSnapshot, Upstream, VmUpstream } from './data-plane/data-plane.ts';
 import { type Scope, scopeSchema } from './schema.ts';
-import type { Tag } from './tag.ts';
+import type { AssignedServer, Tag } from './tag.ts';
 import type { TagKey } from './tag-key.ts';
 
 /** A site whose traffic passes here. */
@@ -24,16 +24,29 @@ export interface Site {
 export function routeSnapshot(
   sites: readonly Site[],
   vms: readonly Vm[],
-  constants: { readonly edgeDomain: string; readonly tag: Tag; readonly showServedBy: boolean },
+  constants: {
+    readonly edgeDomain: string;
+    readonly tag: Tag;
+    readonly showServedBy: boolean;
+    /** How a VM is named to its origin. */
+    readonly assignedServer: (vmName: string) => AssignedServer;
+  },
 ): RouteSnapshot {
   const routes = new Map<string, Route>();
   for (const { origin, hosts, upstream, signingKey } of sites) {
     const own = vms.filter(({ owner }) => owner === origin);
     const ready = own.flatMap(vmUpstream);
-    for (const host of hosts) routes.set(host, { origin, upstream, signingKey, vms: ready });
+    const running = own.find(({ phase }) => phase === 'ready');
+    const site = {
+      origin,
+      upstream,
+      signingKey,
+      assignedServer: running && constants.assignedServer(running.name),
+    };
+    for (const host of hosts) routes.set(host, { ...site, vms: ready });
     for (const vm of own) {
       const host = vmHost(vm.name, constants.edgeDomain);
-      routes.set(host, { origin, upstream, signingKey, originHost: hosts[0], vms: vmUpstream(vm) });
+      routes.set(host, { ...site, originHost: hosts[0], vms: vmUpstream(vm) });
     }
   }
   return { routes, tag: constants.tag, showServedBy: constants.showServedBy };

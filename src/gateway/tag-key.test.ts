@@ -101,6 +101,29 @@ describe("the gateway's signature", () => {
   });
 });
 
+describe('the VM that runs here', () => {
+  const assigned = { value: 'vm33.isp1.example', digest: 'md5 of it' };
+
+  it('is named as the document has it, with its digest where one is wanted [gateway G12]', () => {
+    expect(tagWriter(tag, undefined, assigned)(asked, { nowS: 0, nonce: '' })).toBe(
+      'Bng-API-URL: 192.0.2.1:8081/version1/virtualmachine\r\n' +
+        'Bng-assigned-Server: vm33.isp1.example\r\nBng-assigned-Digest: md5 of it\r\n',
+    );
+  });
+
+  it('is under the signature: another name, or none, is not believed [gateway G12]', () => {
+    const key = sharedTagKey(TOKEN);
+    const nowS = Math.floor(Date.now() / 1000);
+    const fields = fieldsOf(tagWriter(tag, key, assigned)(asked, { nowS, nonce: 'abc' }));
+    const rules = { keyOf: () => key, fieldNames: ['bng-api-url', 'bng-assigned-server'], nowS, maxAgeS: 60 };
+    const isValid = (change: Record<string, string | undefined>) =>
+      verifyRequest({ ...asked, fields: { ...fields, ...change } }, rules).isValid;
+    expect(isValid({})).toBe(true);
+    expect(isValid({ 'bng-assigned-server': 'vm66.isp1.example' })).toBe(false);
+    expect(isValid({ 'bng-assigned-server': undefined })).toBe(false);
+  });
+});
+
 describe("the document's digest", () => {
   it('stands beside the tag where it is wanted [gateway G2]', () => {
     const digested = makeTag('api-server', '11.22.1.1', (text) => `md5 of ${text}`);

@@ -23,6 +23,13 @@ export interface Tag {
   readonly digest?: string | undefined;
 }
 
+/** The VM that runs here for an origin, named to it in each request that still goes there [gateway G12]. */
+export interface AssignedServer {
+  /** Its host name, with a port when it is not the scheme's own. */
+  readonly value: string;
+  readonly digest?: string | undefined;
+}
+
 /** @param address host name or IP address of the VM API, with a port when it is not the scheme's own. */
 export function makeTag(form: TagForm, address: string, md5?: (text: string) => string): Tag {
   const value = form === 'api-server' ? address : `${address}${VM_API_PATH}`;
@@ -46,13 +53,16 @@ export interface SigningMoment {
 export function tagWriter(
   tag: Tag,
   key?: SigningKey,
+  assigned?: AssignedServer,
 ): (request: Pick<SignedRequest, 'method' | 'authority' | 'path'>, moment: SigningMoment) => string {
-  const digest = tag.digest === undefined ? '' : `${DIGEST_FIELD}: ${tag.digest}\r\n`;
-  const lines = `${tag.name}: ${tag.value}\r\n${digest}`;
+  const fields: Record<string, string> = { [tag.name.toLowerCase()]: tag.value };
+  let lines = line(tag.name, tag.value) + line('Bng-API-Digest', tag.digest);
+  if (assigned) {
+    fields[ASSIGNED_SERVER_FIELD.toLowerCase()] = assigned.value;
+    lines += line(ASSIGNED_SERVER_FIELD, assigned.value) + line('Bng-assigned-Digest', assigned.digest);
+  }
   if (!key) return () => lines;
-  const name = tag.name.toLowerCase();
-  const sign = requestSigner(key, [name]);
-  const fields = { [name]: tag.value };
+  const sign = requestSigner(key, Object.keys(fields));
   return ({ method, authority, path }, { nowS, nonce }) => {
     const times = { createdS: nowS, expiresS: nowS + SIGNATURE_LIFETIME_S, nonce };
     const { signatureInput, signature } = sign({ method, authority, path, fields }, times);
@@ -60,4 +70,8 @@ export function tagWriter(
   };
 }
 
-const DIGEST_FIELD = 'Bng-API-Digest';
+/** As the document spells it [gateway G12]. */
+export const ASSIGNED_SERVER_FIELD = 'Bng-assigned-Server';
+
+const line = (name: string, value: string | undefined): string =>
+  value === undefined ? '' : `${name}: ${value}\r\n`;

@@ -127,6 +127,25 @@ export function describeDataPlane(title: string, start: StartPlane): void {
       }
     });
 
+    it('names the VM that runs here to the origin, and passes its answer with that name on [gateway G12] [gateway G15]', async () => {
+      const port = await serve((message, response) => {
+        response.setHeader('Vm-Host-Name', String(message.headers['bng-assigned-server']));
+        response.end();
+      });
+      const elsewhere = {
+        ...(await vm((_message, response) => response.end('vm'))),
+        scope: { paths: ['/app'] },
+      };
+      const { routes, ...rest } = snapshot([elsewhere], { port });
+      const assignedServer = { value: 'vm33.isp1.example' };
+      plane.apply({
+        ...rest,
+        routes: new Map(Array.from(routes, ([host, route]) => [host, { ...route, assignedServer }])),
+      });
+      expect((await ask('/page')).headers['vm-host-name']).toBe('vm33.isp1.example');
+      expect(await ask('/app')).toMatchObject({ body: 'vm' });
+    });
+
     it.for(['/half-small', '/half'])(
       'answers from the origin when the VM breaks off before a byte was sent on: %s',
       async (path) => {

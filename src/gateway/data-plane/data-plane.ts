@@ -6,7 +6,7 @@
 import type { LookupFunction } from 'node:net';
 import type { Closable } from '../../base/index.ts';
 import type { Scope } from '../schema.ts';
-import type { Tag } from '../tag.ts';
+import type { AssignedServer, Tag } from '../tag.ts';
 import type { SigningMaterial, TagKey } from '../tag-key.ts';
 import type { LimitName, Limits } from './limits.ts';
 
@@ -46,6 +46,8 @@ export interface Route {
   readonly originHost?: string | undefined;
   /** Signs the tag for this origin; absent where tags are not signed. */
   readonly signingKey?: TagKey | undefined;
+  /** A VM of this origin that runs here. */
+  readonly assignedServer?: AssignedServer | undefined;
   /** VMs that are ready to serve this host; requests take them in turn. Empty: the origin serves. */
   readonly vms: readonly VmUpstream[];
 }

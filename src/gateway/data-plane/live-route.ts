@@ -1,6 +1,7 @@
 import type { Clock, Random } from '../../base/index.ts';
 import { type Tag, tagWriter } from '../tag.ts';
 import type { Route } from './data-plane.ts';
+import { NoncePool } from './nonce-pool.ts';
 
 /** How many requests of an origin are under way: one for all of its hosts, and for one snapshot after the other. */
 export interface OriginLoad {
@@ -24,19 +25,25 @@ export function liveRoute(
   tag: Tag,
   load: OriginLoad,
 ): LiveRoute {
-  const write = tagWriter(tag, route.signingKey);
+  const write = tagWriter(tag, route.signingKey, route.assignedServer);
+  const nonces = noncesOf(random);
   return {
     ...route,
     load,
     isTunnel: false,
     isForeign: false,
     tagLines: (method, authority, path) =>
-      write(
-        { method, authority, path },
-        {
-          nowS: Math.floor(clock.nowMs() / 1000),
-          nonce: Buffer.from(random.bytes(16)).toString('base64url'),
-        },
-      ),
+      write({ method, authority, path }, { nowS: Math.floor(clock.nowMs() / 1000), nonce: nonces.next() }),
   };
+}
+
+const pools = new WeakMap<Random, NoncePool>();
+
+/** One pool for all routes. */
+function noncesOf(random: Random): NoncePool {
+  const known = pools.get(random);
+  if (known) return known;
+  const pool = new NoncePool(random);
+  pools.set(random, pool);
+  return pool;
 }

@@ -1,4 +1,5 @@
 import { type NonceMemory, type SignedRequest, type VerifyingKey, verifyRequest } from '../../trust/index.ts';
+import { ASSIGNED_SERVER_FIELD } from '../tag.ts';
 
 /** A gateway that the origin's provider has a contract with. */
 export interface KnownGateway {
@@ -16,6 +17,7 @@ export type TagVerdict<Gateway> =
   | { readonly kind: 'refused'; readonly reason: string };
 
 const MAX_AGE_S = 60;
+const ASSIGNED_SERVER = ASSIGNED_SERVER_FIELD.toLowerCase();
 
 /**
  * Which known gateway a request came through [gateway G1]. Only gateways that are known beforehand count, and only with a
@@ -34,7 +36,8 @@ export function checkTag<Gateway extends KnownGateway>(
   if (!gateway) return { kind: 'refused', reason: 'the tag names no gateway that is known here' };
   const verdict = verifyRequest(request, {
     keyOf: (keyId) => gateway.keys.find((key) => key.keyId === keyId),
-    fieldNames: [name],
+    // Whatever of the gateway's word is there is under the signature.
+    fieldNames: [name, ASSIGNED_SERVER].filter((field) => request.fields[field] !== undefined),
     nowS: Math.floor(nowMs / 1000),
     maxAgeS: MAX_AGE_S,
   });
