@@ -24,7 +24,7 @@ const pages = readdirSync(ROOT, { withFileTypes: true })
 
 const registeredMetrics = readSources(ROOT, ['src'])
   .filter(({ path }) => path.endsWith('/metrics.ts'))
-  .flatMap(({ source }) => Array.from(source.matchAll(/name: '(orilla_\w+)'/g), ([, name]) => String(name)));
+  .flatMap(({ source }) => Array.from(source.matchAll(/'(orilla_[a-z]\w+)'/g), ([, name]) => String(name)));
 
 describe('the documentation', () => {
   test('has a row for every key of the configuration, and for none that is not there', () => {

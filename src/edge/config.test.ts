@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { parseEdgeConfig } from './config.ts';
+import { compareConfigs, withReloaded } from './reload.ts';
 
 const parse = (gateway: string, portOffset = 0) =>
   parseEdgeConfig(
@@ -71,5 +72,22 @@ describe('the configuration of the gateway', () => {
     ['limits: { headTimeout: 10 ms }', 'gateway.limits.headTimeout'],
   ] as const)('names what is wrong with %s', ([text, key]) => {
     expect(() => parse(text)).toThrow(`orilla.yaml:3: ${key}: `);
+  });
+
+  it('takes new rules and limits over at once, but not a new listener', () => {
+    const whole = (text: string) =>
+      parseEdgeConfig(`gateway: { edgeDomain: edge.example, ${text} }`, 'orilla.yaml', '/etc/orilla');
+    const before = whole('forwardProxy: { listen: 3128, allow: [a.example] }');
+    const after = whole(
+      'forwardProxy: { listen: 3129, allow: [b.example] }, limits: { requestsPerOrigin: 9 }, transparent: { listen: 1 }',
+    );
+    const { applied, needRestart } = compareConfigs(before, after);
+    expect(applied).toEqual(expect.arrayContaining(['gateway.limits', 'gateway.forwardProxy.allow']));
+    expect(needRestart.toSorted()).toEqual(['gateway.forwardProxy.listen', 'gateway.transparent.listen']);
+    const { forwardProxy, transparent, limits } = withReloaded(before, after).gateway;
+    expect(forwardProxy).toMatchObject({ listen: { port: 3128 }, allow: ['b.example'] });
+    expect(limits.requestsPerOrigin).toBe(9);
+    expect(transparent).toBeUndefined();
+    expect(withReloaded(before, whole('')).gateway.forwardProxy?.allow).toEqual([]);
   });
 });

@@ -29,16 +29,30 @@ const addressSchema = z
 /** The bundled guest boots in 128 MiB; its content is in memory too. */
 const SMALL_MEMORY_BYTES = 192 * 2 ** 20;
 
-const originSchema = z.strictObject({
-  hosts: hostsSchema,
-  upstream: httpServerSchema,
-  offload: z
-    .strictObject({
-      tokenFile: z.string().min(1),
-      imageHosts: imageHostsSchema,
-      maxVms: maxVmsSchema,
-    })
-    .optional(),
+const originSchema = z
+  .strictObject({
+    hosts: hostsSchema,
+    upstream: httpServerSchema,
+    upstreamCaFile: z.string().min(1).optional(),
+    offload: z
+      .strictObject({
+        tokenFile: z.string().min(1),
+        imageHosts: imageHostsSchema,
+        maxVms: maxVmsSchema,
+      })
+      .optional(),
+  })
+  .refine(({ upstream, upstreamCaFile }) => upstream.isTls || upstreamCaFile === undefined, {
+    path: ['upstreamCaFile'],
+    message: 'expected an upstream by https:// beside it',
+  });
+
+const tlsSchema = z.strictObject({
+  listen: listenSchema,
+  certificates: z
+    .array(z.strictObject({ certFile: z.string().min(1), keyFile: z.string().min(1) }))
+    .min(1, 'expected one certificate at least')
+    .max(1000),
 });
 
 const A_HOST_PATTERN =
@@ -118,6 +132,7 @@ const configSchema = z
           publicHost: addressSchema.default('127.0.0.1'),
         })
         .prefault({}),
+      tls: tlsSchema.optional(),
       forwardProxy: forwardProxySchema.optional(),
       transparent: transparentSchema.optional(),
       accessLog: accessLogSchema.optional(),
@@ -170,8 +185,8 @@ export type EdgeConfig = z.output<typeof configSchema>;
 export function parseEdgeConfig(text: string, source: string, folder: string, portOffset = 0): EdgeConfig {
   const config = parseConfig(configSchema, text, source);
   const { gateway, control, pool } = config;
-  const { forwardProxy, transparent, accessLog } = gateway;
-  const listens = [gateway, gateway.api, control, forwardProxy, transparent].map((part) => part?.listen);
+  const { tls, forwardProxy, transparent, accessLog } = gateway;
+  const listens = [gateway, gateway.api, control, tls, forwardProxy, transparent].map((part) => part?.listen);
   for (const listen of [...listens, transparent?.tlsListen]) {
     if (!listen || listen.port === 0) continue;
     listen.port += portOffset;
@@ -182,8 +197,14 @@ export function parseEdgeConfig(text: string, source: string, folder: string, po
       );
     }
   }
-  for (const { offload } of Object.values(gateway.origins)) {
+  for (const origin of Object.values(gateway.origins)) {
+    const { offload, upstreamCaFile } = origin;
     if (offload) offload.tokenFile = resolve(folder, offload.tokenFile);
+    if (upstreamCaFile !== undefined) origin.upstreamCaFile = resolve(folder, upstreamCaFile);
+  }
+  for (const certificate of tls?.certificates ?? []) {
+    certificate.certFile = resolve(folder, certificate.certFile);
+    certificate.keyFile = resolve(folder, certificate.keyFile);
   }
   if (accessLog) accessLog.file = resolve(folder, accessLog.file);
   if (pool.imageDirectory !== undefined) pool.imageDirectory = resolve(folder, pool.imageDirectory);

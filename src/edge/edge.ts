@@ -26,6 +26,7 @@ import { type DataFolder, makeDataFolder } from './data-folder.ts';
 import { type ConfigChanges, compareConfigs, withReloaded } from './reload.ts';
 import { addStatusPage, addStatusRoute, addTelemetryRoutes } from './routes.ts';
 import { originStatus } from './status.ts';
+import { readTlsFiles, type TlsFiles } from './tls-files.ts';
 
 export interface EdgeDeps {
   readonly clock: Clock;
@@ -70,6 +71,7 @@ export class Edge implements Closable, AsyncDisposable {
     const startedAtMs = clock.nowMs();
     try {
       await makeDataFolder(data);
+      const tlsFiles = await readTlsFiles(config);
       const registry = new Registry();
       const health = new Health();
 
@@ -104,7 +106,7 @@ export class Edge implements Closable, AsyncDisposable {
         'gateway',
         await Gateway.start(
           { clock, random, log, registry, pool, origins },
-          gatewayOptions(config, data, version),
+          gatewayOptions(config, tlsFiles, data, version),
         ),
       );
       let isClosing = false;
@@ -158,8 +160,9 @@ export class Edge implements Closable, AsyncDisposable {
    * @throws `config_invalid`, `secret_file_unusable`; nothing is changed then.
    */
   async reload(config: EdgeConfig): Promise<ConfigChanges> {
+    const tlsFiles = await readTlsFiles(withReloaded(this.#config, config));
     await this.#origins.configure(configuredOrigins(config));
-    this.#gateway.configure(tagOptions(config));
+    this.#gateway.configure(tagOptions(config, tlsFiles));
     const changes = compareConfigs(this.#config, config);
     this.#config = withReloaded(this.#config, config);
     return changes;
@@ -205,16 +208,22 @@ function poolOptions({ pool }: EdgeConfig, data: DataFolder, origins: OriginDire
   };
 }
 
-function gatewayOptions(config: EdgeConfig, data: DataFolder, version: string): GatewayOptions {
+function gatewayOptions(
+  config: EdgeConfig,
+  tlsFiles: TlsFiles,
+  data: DataFolder,
+  version: string,
+): GatewayOptions {
   const { gateway, pool } = config;
   const { listen: address, edgeDomain, publicAddress, api } = gateway;
   return {
-    ...tagOptions(config),
+    ...tagOptions(config, tlsFiles),
     version,
     workers: gateway.workers ?? availableParallelism(),
     workerFolder: data.workers,
     listen: address,
     entrances: {
+      https: gateway.tls?.listen,
       foreign: {
         forwardProxy: gateway.forwardProxy?.listen,
         transparent: gateway.transparent?.listen,
@@ -231,10 +240,10 @@ function gatewayOptions(config: EdgeConfig, data: DataFolder, version: string): 
   };
 }
 
-function tagOptions({ gateway }: EdgeConfig) {
+function tagOptions({ gateway }: EdgeConfig, { certificates, authorities }: TlsFiles) {
   const { showServedBy, tag, tagDigest, forwardProxy, transparent, limits } = gateway;
-  const traffic = { forwardProxy, transparent, limits };
-  return { showServedBy, tagForm: tag, addsTagDigest: tagDigest === 'md5', traffic };
+  const traffic = { forwardProxy, transparent, limits, certificates };
+  return { showServedBy, tagForm: tag, addsTagDigest: tagDigest === 'md5', traffic, authorities };
 }
 
 const configuredOrigins = ({ gateway }: EdgeConfig): ConfiguredOrigin[] =>

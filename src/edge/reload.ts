@@ -14,6 +14,7 @@ const RELOADABLE = new Set([
   'gateway.tag',
   'gateway.tagDigest',
   'gateway.limits',
+  'gateway.tls.certificates',
   ...['forwardProxy', 'transparent'].flatMap((proxy) =>
     ['allow', 'clients', 'privateNetworks'].map((key) => `gateway.${proxy}.${key}`),
   ),
@@ -33,7 +34,7 @@ export function compareConfigs(before: EdgeConfig, after: EdgeConfig): ConfigCha
 /** What is in effect once `after` was reloaded over `before`. */
 export function withReloaded(before: EdgeConfig, after: EdgeConfig): EdgeConfig {
   const { origins, showServedBy, tag, tagDigest, limits } = after.gateway;
-  const { forwardProxy, transparent } = before.gateway;
+  const { tls, forwardProxy, transparent } = before.gateway;
   return {
     ...before,
     log: after.log,
@@ -44,6 +45,8 @@ export function withReloaded(before: EdgeConfig, after: EdgeConfig): EdgeConfig 
       tag,
       tagDigest,
       limits,
+      // As long as its listener is there, it shows a certificate.
+      tls: tls && { ...tls, certificates: after.gateway.tls?.certificates ?? tls.certificates },
       forwardProxy: forwardProxy && {
         ...(after.gateway.forwardProxy ?? NOTHING),
         listen: forwardProxy.listen,
@@ -62,10 +65,11 @@ const NOTHING = { allow: [], privateNetworks: [] };
 
 /** Key and value, as the keys stand in the documentation; origins and configurations as one each. */
 function settings({ log, gateway, pool, control }: EdgeConfig): [key: string, value: unknown][] {
-  const { api, forwardProxy = {}, transparent = {}, ...rest } = gateway;
+  const { api, tls = {}, forwardProxy = {}, transparent = {}, ...rest } = gateway;
   const sections = {
     gateway: rest,
     'gateway.api': api,
+    'gateway.tls': tls,
     'gateway.forwardProxy': forwardProxy,
     'gateway.transparent': transparent,
     pool,

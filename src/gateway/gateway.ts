@@ -34,7 +34,11 @@ export interface TagOptions {
   /** Adds the document's MD5 digest of the tag [gateway G2]. */
   readonly addsTagDigest: boolean;
   /** What clients may ask beside the sites, and how much. */
-  readonly traffic?: Pick<RouteSnapshot, 'forwardProxy' | 'transparent' | 'limits'> | undefined;
+  readonly traffic?:
+    | Pick<RouteSnapshot, 'forwardProxy' | 'transparent' | 'limits' | 'certificates'>
+    | undefined;
+  /** By origin, the authorities that its certificate may be from (PEM); those that Node knows for all others. */
+  readonly authorities?: ReadonlyMap<string, string> | undefined;
 }
 
 export interface GatewayOptions extends TagOptions {
@@ -45,7 +49,7 @@ export interface GatewayOptions extends TagOptions {
   /** Where they work. */
   readonly workerFolder: string;
   readonly listen: Listen;
-  readonly entrances?: Pick<RawDataPlaneOptions, 'foreign' | 'accessLog'> | undefined;
+  readonly entrances?: Pick<RawDataPlaneOptions, 'https' | 'foreign' | 'accessLog'> | undefined;
   /** The domain under which VMs have their names. */
   readonly edgeDomain: string;
   /** The address at which users reach this gateway, for answers of the VM API. */
@@ -121,7 +125,7 @@ export class Gateway implements Closable {
       let tagOptions: TagOptions = options;
       const orphans = new OrphanedVms({ log, pool, origins });
       const apply = () => {
-        const { showServedBy, tagForm, addsTagDigest, traffic } = tagOptions;
+        const { showServedBy, tagForm, addsTagDigest, traffic, authorities } = tagOptions;
         const digest = addsTagDigest ? md5 : undefined;
         const tag = makeTag(tagForm, address, digest);
         const assignedServer = (vmName: string) => {
@@ -131,7 +135,7 @@ export class Gateway implements Closable {
         const sites = origins.list().map(({ name, hosts, upstream, tagKey }) => ({
           origin: name,
           hosts,
-          upstream,
+          upstream: { ...upstream, caPem: authorities?.get(name) },
           signingKey: tagKey ?? ownKey,
         }));
         const routes = routeSnapshot(sites, pool.list(), { edgeDomain, tag, showServedBy, assignedServer });

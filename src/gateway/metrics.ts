@@ -14,12 +14,7 @@ interface Sample {
  * being made here. Labels are names of origins and fixed words: their number is bounded.
  */
 export function showTally(registry: Registry, tally: Tally): void {
-  const show = (
-    type: 'counter' | 'histogram',
-    name: string,
-    help: string,
-    samplesOf: (origin: string, counted: OriginTally) => Sample[],
-  ) => {
+  const showAll = (type: 'counter' | 'histogram', name: string, help: string, samples: () => Sample[]) => {
     const metric = {
       name,
       help,
@@ -30,13 +25,38 @@ export function showTally(registry: Registry, tally: Tally): void {
         help,
         type,
         aggregator: 'sum',
-        values: Array.from(tally.origins, ([origin, counted]) => samplesOf(origin, counted)).flat(),
+        values: samples(),
       }),
       reset: () => undefined,
     };
     // The registry asks no more of a metric than this.
     registry.registerMetric(metric as unknown as Metric);
   };
+  const show = (
+    type: 'counter' | 'histogram',
+    name: string,
+    help: string,
+    samplesOf: (origin: string, counted: OriginTally) => Sample[],
+  ) =>
+    showAll(type, name, help, () =>
+      Array.from(tally.origins, ([origin, counted]) => samplesOf(origin, counted)).flat(),
+    );
+  /** Summed up over the origins. */
+  const showSum = (
+    name: string,
+    help: string,
+    countsOf: (counted: OriginTally) => Readonly<Record<string, number>>,
+    labelsOf: (key: string) => Readonly<Record<string, string>>,
+  ) =>
+    showAll('counter', name, help, () => {
+      const sums = new Map<string, number>();
+      for (const counted of tally.origins.values()) {
+        for (const [key, count] of Object.entries(countsOf(counted))) {
+          sums.set(key, (sums.get(key) ?? 0) + count);
+        }
+      }
+      return Array.from(sums, ([key, value]) => ({ labels: labelsOf(key), value }));
+    });
 
   show(
     'counter',
@@ -81,6 +101,18 @@ export function showTally(registry: Registry, tally: Tally): void {
         labels: { origin, served_by },
         value: broken,
       })),
+  );
+  showSum(
+    'orilla_gateway_limited_total',
+    'Requests and connections that met a limit.',
+    ({ limited }) => limited,
+    (limit) => ({ limit }),
+  );
+  showSum(
+    'orilla_gateway_access_log_lost_total',
+    'Lines of the access log that the disk did not take.',
+    ({ lostLogLines }) => ({ '': lostLogLines }),
+    () => ({}),
   );
 }
 

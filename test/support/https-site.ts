@@ -48,11 +48,9 @@ export async function startHttpsSite(
     for (const wake of woken) wake();
   };
   const listen = { host: '127.0.0.1', port: 0 };
-  const plane = await RawDataPlane.start(
-    { clock, random: systemRandom, log: silentLog, observe },
-    listen,
-    { https: listen },
-  );
+  const plane = await RawDataPlane.start({ clock, random: systemRandom, log: silentLog, observe }, listen, {
+    https: listen,
+  });
   const apply: HttpsSite['apply'] = ({ certificates = [certificate], ...change }) => {
     const route = {
       origin: 'photos',
@@ -108,10 +106,7 @@ export function askHttp2(
   headers: OutgoingHttpHeaders = {},
   body?: string | Buffer,
 ): Promise<Http2Answer> {
-  const stream = session.request(
-    { ':authority': HOST, ...headers },
-    { endStream: body === undefined },
-  );
+  const stream = session.request({ ':authority': HOST, ...headers }, { endStream: body === undefined });
   if (body !== undefined) stream.end(body);
   return readAnswer(stream);
 }
@@ -119,7 +114,7 @@ export function askHttp2(
 /** All of the answer on a stream. Rejects when it breaks off. */
 export function readAnswer(stream: ClientHttp2Stream): Promise<Http2Answer> {
   return new Promise((resolve, reject) => {
-    let head: (IncomingHttpHeaders & { ':status'?: number }) | undefined;
+    let head: (IncomingHttpHeaders & { ':status'?: number | undefined }) | undefined;
     let trailers: IncomingHttpHeaders = {};
     const chunks: Buffer[] = [];
     stream.on('response', (headers) => {

@@ -5,7 +5,16 @@
  */
 import { connect, type TLSSocket } from 'node:tls';
 
-export const TYPE = { data: 0, headers: 1, reset: 3, settings: 4, ping: 6, goaway: 7, window: 8, continuation: 9 } as const;
+export const TYPE = {
+  data: 0,
+  headers: 1,
+  reset: 3,
+  settings: 4,
+  ping: 6,
+  goaway: 7,
+  window: 8,
+  continuation: 9,
+} as const;
 export const END_STREAM = 1;
 export const END_HEADERS = 4;
 
@@ -18,7 +27,12 @@ export interface Frame {
 
 export type Field = readonly [name: string, value: string];
 
-export function frame(type: number, flags: number, stream: number, payload: Buffer = Buffer.alloc(0)): Buffer {
+export function frame(
+  type: number,
+  flags: number,
+  stream: number,
+  payload: Buffer = Buffer.alloc(0),
+): Buffer {
   const head = Buffer.alloc(9);
   head.writeUIntBE(payload.length, 0, 3);
   head[3] = type;
@@ -69,11 +83,15 @@ export class RawHttp2 implements AsyncDisposable {
   #onChange: (() => void)[] = [];
   readonly frames: Frame[] = [];
   isClosed = false;
+  /** The server takes nothing more. */
+  isEnded = false;
 
   private constructor(socket: TLSSocket) {
     this.#socket = socket;
     socket.on('data', (octets: Buffer) => this.#receive(octets));
-    socket.on('error', () => undefined);
+    socket.on('error', () => {
+      this.isEnded = true;
+    });
     socket.on('close', () => {
       this.isClosed = true;
       this.#changed();

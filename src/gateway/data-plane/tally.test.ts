@@ -18,10 +18,16 @@ test('what several workers counted adds up, and travels as data', () => {
   const [first, second, sum] = [new Tally(), new Tally(), new Tally()];
   first.count(exchange({ originBytes: 10, firstByteMs: 4 }));
   second.count(exchange({ servedBy: 'vm', vmBytes: 7, firstByteMs: 1, wasReplayed: true }));
+  second.count(exchange({ origin: '', status: 429, limit: 'requests_per_second_per_client' }));
+  second.countLogLoss(3);
   second.count(exchange({ status: 502, servedBy: 'gateway', failure: 'cannot be reached' }));
   for (const worker of [first, second, second]) {
     sum.add(JSON.parse(JSON.stringify(worker.take())) as ReturnType<Tally['take']>);
   }
+  expect(sum.origins.get('')).toMatchObject({
+    limited: { requests_per_second_per_client: 1 },
+    lostLogLines: 3,
+  });
   expect(sum.origins.get('photos')).toMatchObject({
     originBytes: 10,
     vmBytes: 7,

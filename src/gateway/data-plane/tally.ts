@@ -1,4 +1,5 @@
 import type { Exchange, ServedBy } from './data-plane.ts';
+import type { LimitName } from './limits.ts';
 
 /** Upper ends of the histogram's buckets, in seconds; what is slower is only in the sum. */
 export const FIRST_BYTE_BUCKETS_S = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30];
@@ -20,6 +21,10 @@ export interface OriginTally {
   originBytes: number;
   vmBytes: number;
   replays: number;
+  /** What met a limit. */
+  readonly limited: Partial<Record<LimitName, number>>;
+  /** Lines of the access log; counted without an origin. */
+  lostLogLines: number;
 }
 
 /** Counts requests where they are served; the counts travel, not the requests. By origin, so their number is bounded. */
@@ -35,6 +40,7 @@ export class Tally {
     tally.originBytes += exchange.originBytes;
     tally.vmBytes += exchange.vmBytes;
     if (exchange.wasReplayed) tally.replays += 1;
+    if (exchange.limit) tally.limited[exchange.limit] = (tally.limited[exchange.limit] ?? 0) + 1;
     const server = serverIn(tally, exchange.servedBy);
     const statusClass = Math.floor(exchange.status / 100) - 1;
     server.requests[statusClass] = (server.requests[statusClass] ?? 0) + 1;
@@ -46,6 +52,10 @@ export class Tally {
     server.firstByteCount += 1;
     const bucket = FIRST_BYTE_BUCKETS_S.findIndex((end) => seconds <= end);
     if (bucket >= 0) server.firstByteBuckets[bucket] = (server.firstByteBuckets[bucket] ?? 0) + 1;
+  }
+
+  countLogLoss(lines: number): void {
+    this.#origin('').lostLogLines += lines;
   }
 
   /** What was counted since the last time, as plain data. */
@@ -62,6 +72,10 @@ export class Tally {
       tally.originBytes += more.originBytes;
       tally.vmBytes += more.vmBytes;
       tally.replays += more.replays;
+      tally.lostLogLines += more.lostLogLines;
+      for (const [limit, count] of Object.entries(more.limited)) {
+        tally.limited[limit as LimitName] = (tally.limited[limit as LimitName] ?? 0) + count;
+      }
       for (const [servedBy, from] of Object.entries(more.servers)) {
         const server = serverIn(tally, servedBy as ServedBy);
         server.broken += from.broken;
@@ -76,7 +90,14 @@ export class Tally {
   #origin(origin: string): OriginTally {
     const known = this.#origins.get(origin);
     if (known) return known;
-    const tally: OriginTally = { servers: {}, originBytes: 0, vmBytes: 0, replays: 0 };
+    const tally: OriginTally = {
+      servers: {},
+      originBytes: 0,
+      vmBytes: 0,
+      replays: 0,
+      limited: {},
+      lostLogLines: 0,
+    };
     this.#origins.set(origin, tally);
     return tally;
   }

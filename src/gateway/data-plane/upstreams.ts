@@ -211,7 +211,7 @@ export class Upstreams {
         buffer,
         callback: (count: number) => connection.onOctets(buffer.subarray(0, count)),
       };
-      const socket = connect({ ...addressOf(upstream), noDelay: true, onread });
+      const socket = connect({ ...addressOf(upstream), onread });
       connection = new Http1UpstreamConnection(server, socket, false);
       socket.once('connect', () => connection.connected());
     }
@@ -274,6 +274,7 @@ const addressOf = ({ host, port, lookup }: Upstream): TcpNetConnectOpts => ({
   host,
   port,
   autoSelectFamily: true,
+  noDelay: true,
   ...(lookup && { lookup }),
 });
 

@@ -64,7 +64,7 @@ class Worker {
       if (this.#isEnding) return;
       // Nobody will come back to a folder that is gone, and nobody starts a worker that never had work.
       if (!this.#plane || !existsSync(dirname(this.#socketPath))) process.exit(1);
-      setTimeout(() => this.#connect(), RECONNECT_MS);
+      systemClock.after(RECONNECT_MS, () => this.#connect());
     });
     readMessages<ToWorker>(link, (message) => void this.#onMessage(message));
   }
@@ -94,6 +94,7 @@ class Worker {
           random: systemRandom,
           log: this.#log,
           observe: (exchange) => this.#tally.count(exchange),
+          observeLogLoss: (lines) => this.#tally.countLogLoss(lines),
         },
         options.listen,
         options.more,

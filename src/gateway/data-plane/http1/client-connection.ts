@@ -10,20 +10,14 @@ import {
 } from '../client-timeouts.ts';
 import type { Reception } from '../reception.ts';
 import type { Visit } from '../visit.ts';
+import { AnswerWriter, type WriterOwner } from './answer-writer.ts';
 import { ChunkedReader } from './chunked-body.ts';
 import { CHUNKED } from './message-length.ts';
 import { parseRequestHead, type Refusal, type RequestHead } from './request-head.ts';
 import type { ResponseHead } from './response-head.ts';
 
-/** Body octets up to this many are put into one piece with what stands before them. */
-const JOIN_LIMIT_BYTES = 16 * 1024;
-
 const NO_OCTETS = Buffer.alloc(0);
-const CRLF = '\r\n';
 const NEVER = Number.POSITIVE_INFINITY;
-
-/** Where heads and small bodies are put together: for all connections, as it is sent before the next is made. */
-let scratch = Buffer.allocUnsafeSlow(2 * JOIN_LIMIT_BYTES);
 
 type Deadline = 'idle' | 'head' | 'body' | 'write' | 'linger';
 type Input = 'head' | 'length' | 'chunked' | 'answer' | 'tunnel' | 'linger';
@@ -33,7 +27,7 @@ export interface ClientConnectionOwner {
 }
 
 /** A client's connection over HTTP/1.1: reads one request after the other and writes their answers, in order. */
-export class Http1ClientConnection implements ClientStream {
+export class Http1ClientConnection implements ClientStream, WriterOwner {
   readonly address: string;
   readonly scheme: 'http' | 'https';
   readonly #plane: Reception;
@@ -51,11 +45,8 @@ export class Http1ClientConnection implements ClientStream {
   #awaitsContinue = false;
   #windowBytes = 0;
 
-  /** The beginning of an answer that is not sent yet. */
-  #pending = '';
-  #framing: 'length' | 'chunked' | 'close' | 'none' = 'none';
+  readonly #writer: AnswerWriter;
   #keeps = true;
-  #isDraining = false;
   /** Its answer is over, but not yet out. */
   #lastVisit: Visit | undefined;
   /** When this connection is given up, and what for. */
@@ -66,6 +57,7 @@ export class Http1ClientConnection implements ClientStream {
     this.#plane = plane;
     this.#socket = socket;
     this.#owner = owner;
+    this.#writer = new AnswerWriter(socket, this);
     this.scheme = scheme;
     this.address = clientAddress(socket);
     this.#deadlineMs = plane.clock.monotonicMs() + IDLE_TIMEOUT_MS;
@@ -273,7 +265,7 @@ export class Http1ClientConnection implements ClientStream {
   #breakOff(reason: string): void {
     const visit = this.#visit;
     this.#visit = undefined;
-    if (this.#framing === 'none' && this.#pending === '') this.#refuse(400, 'Bad Request', reason);
+    if (!this.#writer.isWithin) this.#refuse(400, 'Bad Request', reason);
     else this.#socket.destroy();
     visit?.onClientGone(reason);
   }
@@ -298,39 +290,16 @@ export class Http1ClientConnection implements ClientStream {
     if (!this.#request?.isHttp10) this.#socket.write(`HTTP/1.1 ${status} ${reason}\r\n${kept}\r\n`, 'latin1');
   }
 
-  begin({ status, reason, kept, bodyLength, hasBody, servedBy, isLast }: AnswerHead): void {
+  begin(head: AnswerHead): void {
     // What is still to come of the request would be read over: rather a new connection than an upload for nobody.
-    if (isLast || this.#input !== 'answer') this.#keeps = false;
-    const isHttp10 = this.#request?.isHttp10 ?? false;
-    let framing = '';
-    if (bodyLength >= 0) {
-      this.#framing = 'length';
-      if (status !== 204) framing = `Content-Length: ${bodyLength}\r\n`;
-    } else if (!hasBody) {
-      this.#framing = 'length';
-      if (bodyLength === CHUNKED && status !== 204 && !isHttp10) framing = 'Transfer-Encoding: chunked\r\n';
-    } else if (isHttp10) {
-      this.#framing = 'close';
-      this.#keeps = false;
-    } else {
-      this.#framing = 'chunked';
-      framing = 'Transfer-Encoding: chunked\r\n';
-    }
-    if (!this.#keeps || this.#plane.isClosing) framing += 'Connection: close\r\n';
-    else if (isHttp10) framing += 'Connection: keep-alive\r\n';
-    if (servedBy !== undefined) framing += `Orilla-Served-By: ${servedBy}\r\n`;
-    this.#pending = `HTTP/1.1 ${status} ${reason}\r\n${kept}${framing}\r\n`;
+    const mayKeep = this.#keeps && !head.isLast && this.#input === 'answer' && !this.#plane.isClosing;
+    this.#keeps = this.#writer.begin(head, this.#request?.isHttp10 ?? false, mayKeep);
   }
 
   switchProtocols(head: AnswerHead | undefined): void {
     this.#input = 'tunnel';
     this.#keeps = false;
-    this.#framing = 'close';
-    if (head) {
-      const servedBy = head.servedBy === undefined ? '' : `Orilla-Served-By: ${head.servedBy}\r\n`;
-      const upgrade = 'Connection: Upgrade\r\nUpgrade: websocket\r\n';
-      this.#socket.write(`HTTP/1.1 101 ${head.reason}\r\n${upgrade}${head.kept}${servedBy}\r\n`, 'latin1');
-    } else this.#socket.write('HTTP/1.1 200 Connection established\r\n\r\n', 'latin1');
+    this.#writer.switchProtocols(head);
     const unread = this.#unread;
     this.#unread = NO_OCTETS;
     if (unread.length > 0) this.#tunnel(unread);
@@ -339,59 +308,18 @@ export class Http1ClientConnection implements ClientStream {
   }
 
   data(octets: Buffer): boolean {
-    const { length } = octets;
-    const before = this.#framing === 'chunked' ? `${this.#pending}${length.toString(16)}\r\n` : this.#pending;
-    const after = this.#framing === 'chunked' ? CRLF : '';
-    this.#pending = '';
-    if (before === '') this.#socket.write(octets);
-    else if (length <= JOIN_LIMIT_BYTES && before.length <= JOIN_LIMIT_BYTES - 2) {
-      this.#writeJoined(before, octets, after);
-    } else {
-      this.#socket.cork();
-      this.#socket.write(before, 'latin1');
-      this.#socket.write(octets);
-      if (after !== '') this.#socket.write(after, 'latin1');
-      this.#socket.uncork();
-    }
-    return this.#hasDrained();
-  }
-
-  /** One piece, one system call. */
-  #writeJoined(before: string, octets: Buffer, after: string): void {
-    const piece = scratch;
-    let end = piece.write(before, 0, 'latin1');
-    piece.set(octets, end);
-    end += octets.length;
-    end += piece.write(after, end, 'latin1');
-    this.#socket.write(piece.subarray(0, end));
-    // It is not out yet, and must stay as it is.
-    if (this.#socket.writableLength > 0) scratch = Buffer.allocUnsafeSlow(2 * JOIN_LIMIT_BYTES);
+    return this.#writer.data(octets);
   }
 
   flush(): void {
-    if (this.#pending === '') return;
-    this.#socket.write(this.#pending, 'latin1');
-    this.#pending = '';
-    this.#hasDrained();
+    this.#writer.flush();
   }
 
-  #hasDrained(): boolean {
-    if (this.#socket.writableLength === 0) return true;
-    if (!this.#isDraining) {
-      this.#isDraining = true;
-      this.#setDeadline('write', WRITE_TIMEOUT_MS);
-      // Its turn comes when all before it is out.
-      this.#socket.write('', 'latin1', () => this.#onDrained());
-    }
-    return false;
+  onBlocked(): void {
+    this.#setDeadline('write', WRITE_TIMEOUT_MS);
   }
 
-  #onDrained(): void {
-    this.#isDraining = false;
-    if (this.#socket.writableLength > 0 && !this.#socket.destroyed) {
-      this.#hasDrained();
-      return;
-    }
+  onDrained(): void {
     if (this.#deadlineKind === 'write') this.#deadlineMs = NEVER;
     this.#visit?.onClientDrain();
     this.#lastVisit?.onClientDrain();
@@ -400,11 +328,9 @@ export class Http1ClientConnection implements ClientStream {
   }
 
   end(trailers: string): void {
-    const last = this.#framing === 'chunked' ? `${this.#pending}0\r\n${trailers}\r\n` : this.#pending;
-    if (last !== '') this.#socket.write(last, 'latin1');
-    this.#pending = '';
-    this.#framing = 'none';
-    if (this.#isDraining) this.#lastVisit = this.#visit;
+    this.#writer.end(trailers);
+    const { isDraining } = this.#writer;
+    if (isDraining) this.#lastVisit = this.#visit;
     this.#visit = undefined;
     if (!this.#keeps || this.#plane.isClosing) {
       this.#endConnection();
@@ -412,7 +338,7 @@ export class Http1ClientConnection implements ClientStream {
     }
     this.#input = 'head';
     this.#request = undefined;
-    if (!this.#isDraining) this.#setDeadline('idle', IDLE_TIMEOUT_MS);
+    if (!isDraining) this.#setDeadline('idle', IDLE_TIMEOUT_MS);
     if (this.#unread.length > 0 || this.#isHeldBack) this.#readOn();
   }
 
@@ -422,14 +348,14 @@ export class Http1ClientConnection implements ClientStream {
     this.#unread = NO_OCTETS;
     this.#isHeldBack = false;
     this.#socket.end();
-    this.#setDeadline('linger', this.#isDraining ? WRITE_TIMEOUT_MS : LINGER_MS);
+    this.#setDeadline('linger', this.#writer.isDraining ? WRITE_TIMEOUT_MS : LINGER_MS);
     this.#socket.resume();
   }
 
   abort(): void {
     this.#visit = undefined;
     // Where nothing but the end of the connection ends the body, an orderly end would make it look whole.
-    if (this.#framing === 'close' && this.scheme === 'http') this.#socket.resetAndDestroy();
+    if (this.#writer.endsWithConnection && this.scheme === 'http') this.#socket.resetAndDestroy();
     else this.#socket.destroy();
   }
 

@@ -11,7 +11,7 @@ const STREAM_LIMIT = 128;
 const BOUNDS = {
   settings: {
     maxConcurrentStreams: STREAM_LIMIT,
-    // What is longer, up to 64 KiB, is answered by 431; what is longer still, cut off.
+    // What is longer is answered by 431, unless it is so long that Node ends the connection.
     maxHeaderListSize: HEAD_LIMIT_BYTES,
     // So much of a body may come in before anybody reads it.
     initialWindowSize: 64 * 1024,
@@ -23,8 +23,6 @@ const BOUNDS = {
   streamResetRate: 32,
   // Requests that are not HTTP, until the connection is.
   maxSessionInvalidFrames: 100,
-  // Fields of answers are passed on as often as they came.
-  strictSingleValueFields: false,
 };
 
 export interface Http2ConnectionOwner {

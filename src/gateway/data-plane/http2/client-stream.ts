@@ -61,7 +61,7 @@ export class Http2ClientStream implements ClientStream {
   start(headers: IncomingHttpHeaders, raw: readonly string[]): void {
     const head = readRequestHead(headers, raw, !this.#stream.endAfterHeaders);
     if (head.kind === 'refusal') {
-      this.#refuse(head.status, head.reason);
+      this.#refuse(headers[':method'] ?? '', head.status, head.reason);
       return;
     }
     this.#isBodyOver = head.bodyLength === 0;
@@ -175,12 +175,14 @@ export class Http2ClientStream implements ClientStream {
     if (bodyLength >= 0 && mayHaveBody) headers['content-length'] = bodyLength;
     if (servedBy !== undefined) headers['orilla-served-by'] = servedBy;
     this.#hasBody = hasBody && mayHaveBody;
-    this.#stream.respond(headers, {
+    const options = {
       endStream: !this.#hasBody,
       // Also where there are none: without this, Node ends a stream as if it were whole before it resets it.
       waitForTrailers: this.#hasBody,
+      // The answer's own, if it has one. (Node's types do not know of it.)
       sendDate: false,
-    });
+    };
+    this.#stream.respond(headers, options);
   }
 
   data(octets: Buffer): boolean {
@@ -241,7 +243,7 @@ export class Http2ClientStream implements ClientStream {
   }
 
   /** A refusal before anybody was asked. */
-  #refuse(status: number, message: string): void {
+  #refuse(method: string, status: number, message: string): void {
     const body = Buffer.from(`${message}\n`);
     this.#isBodyOver = this.#stream.endAfterHeaders;
     this.begin({
@@ -249,7 +251,7 @@ export class Http2ClientStream implements ClientStream {
       reason: '',
       kept: 'content-type: text/plain; charset=utf-8\r\n',
       bodyLength: body.length,
-      hasBody: !this.#stream.headRequest,
+      hasBody: method !== 'HEAD',
       servedBy: undefined,
       isLast: false,
     });

@@ -89,16 +89,21 @@ const OF_A_CONNECTION = new Set([
   'upgrade',
 ]);
 
-/** Lines of HTTP/1.1 as fields of HTTP/2: names in lower case, several of one name in a list. */
+/**
+ * Lines of HTTP/1.1 as fields of HTTP/2: names in lower case. Several of one name become one, which means the same
+ * (RFC 9110 §5.3): of many fields Node would send no second one, and throw.
+ */
 export function fieldsOf(lines: string): OutgoingHttpHeaders {
-  const fields: Record<string, string | string[]> = {};
+  const fields: Record<string, string> = {};
+  const cookies: string[] = [];
   for (const [name, value] of eachField(lines)) {
     const key = name.toLowerCase();
     if (OF_A_CONNECTION.has(key)) continue;
     const known = fields[key];
-    if (known === undefined) fields[key] = value;
-    else if (typeof known === 'string') fields[key] = [known, value];
-    else known.push(value);
+    // The one that is no list (RFC 6265 §3).
+    if (key === 'set-cookie') cookies.push(value);
+    else if (known === undefined) fields[key] = value;
+    else fields[key] = `${known}${key === 'cookie' ? ';' : ','} ${value}`;
   }
-  return fields;
+  return cookies.length > 0 ? { ...fields, 'set-cookie': cookies } : fields;
 }

@@ -70,6 +70,7 @@ describe('a client that speaks HTTP/2', () => {
       'content-length': '5',
       'orilla-served-by': 'origin',
       'x-name': 'caf\xe9',
+      etag: '"1", "2"',
     });
     expect(answer.headers['date']).toBeUndefined();
     expect(origin.faults).toEqual([]);
@@ -111,8 +112,8 @@ describe('a client that speaks HTTP/2', () => {
     });
     const session = site.connect();
     const body = Buffer.alloc(3_000_000, 'abcdefghij');
-    for (const headers of [{}, { 'content-length': body.length }]) {
-      const answer = await askHttp2(session, { ':method': 'POST', ...headers }, body);
+    for (const length of [{}, { 'content-length': body.length }]) {
+      const answer = await askHttp2(session, { ':method': 'POST', ...length }, body);
       expect(answer.status).toBe(200);
       expect(answer.body === body.toString()).toBe(true);
     }
@@ -175,7 +176,7 @@ describe('a client that speaks HTTP/2', () => {
       .connect()
       .request({ ':method': 'POST', ':authority': 'photos.example', expect: '100-continue' });
     const early: unknown[] = [];
-    stream.on('headers', (headers) => early.push([headers[':status'], headers['link']]));
+    stream.on('headers', (head) => early.push([head[':status'], head['link']]));
     stream.on('continue', () => stream.end('body'));
     expect(await readAnswer(stream)).toMatchObject({ status: 200, body: 'body' });
     expect(early).toEqual([

@@ -2,7 +2,13 @@ import type { IncomingHttpHeaders } from 'node:http2';
 import type { ClientRequest } from '../client.ts';
 import { FIELD_LIMIT } from '../http1/field-section.ts';
 import { CHUNKED } from '../http1/message-length.ts';
-import { KNOWN_METHODS, REQUEST_FIELDS, type Refusal, TARGET_LIMIT } from '../http1/request-head.ts';
+import {
+  HEAD_LIMIT_BYTES,
+  KNOWN_METHODS,
+  REQUEST_FIELDS,
+  type Refusal,
+  TARGET_LIMIT,
+} from '../http1/request-head.ts';
 import { readFields } from './fields.ts';
 
 /** A request by HTTP/2, as it would stand in HTTP/1.1. */

@@ -41,8 +41,6 @@ export class Http2UpstreamSession {
     const session = connect('https://origin.invalid', {
       createConnection: () => socket,
       settings: { enablePush: false, initialWindowSize: STREAM_WINDOW_BYTES },
-      // Fields of requests are passed on as often as they came.
-      strictSingleValueFields: false,
     });
     this.#session = session;
     session.once('connect', () => session.setLocalWindowSize(CONNECTION_WINDOW_BYTES));

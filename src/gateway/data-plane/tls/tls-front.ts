@@ -80,7 +80,13 @@ export class TlsFront {
   listen(listen: Listen, more: { readonly backlog: number; readonly reusePort: boolean }): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#server.once('error', (error) => reject(listenError(error, listen)));
-      this.#server.listen({ ...listen, ...more }, resolve);
+      this.#server.listen({ ...listen, ...more }, () => {
+        // Too many files are open, say: those that are open go on.
+        this.#server.on('error', (error) =>
+          this.#log.error({ reason: messageOf(error) }, 'a connection was not accepted'),
+        );
+        resolve();
+      });
     });
   }
 
