@@ -12,6 +12,7 @@ import type { RawDataPlaneOptions } from './data-plane/raw-data-plane.ts';
 import { Tally } from './data-plane/tally.ts';
 import {
   type FromWorker,
+  fits,
   readMessages,
   type SnapshotData,
   sendMessage,
@@ -64,6 +65,8 @@ export class WorkerFleet implements DataPlane {
   readonly #server: Server;
   readonly #members = new Map<number, Member>();
   readonly #counted = new Tally();
+  readonly #wanted: WorkerOptions;
+  /** With the ports that the kernel chose. */
   #workerOptions: WorkerOptions;
   #port = 0;
   #snapshot: SnapshotData = toSnapshotData(EMPTY_SNAPSHOT);
@@ -81,7 +84,8 @@ export class WorkerFleet implements DataPlane {
   private constructor(deps: WorkerFleetDeps, options: WorkerFleetOptions) {
     this.#deps = deps;
     this.#options = options;
-    this.#workerOptions = { listen: options.listen, more: { ...options.more, sharesPorts: true } };
+    this.#wanted = { listen: options.listen, more: { ...options.more, sharesPorts: true } };
+    this.#workerOptions = this.#wanted;
     this.#server = createServer((link) => this.#meet(link));
   }
 
@@ -270,7 +274,7 @@ export class WorkerFleet implements DataPlane {
   /** A worker calls: a new one is told where to listen; one that has served on is kept when it serves as it should. */
   #welcome(
     link: Socket,
-    { pid, version, options, port }: Extract<FromWorker, { type: 'hello' }>,
+    { pid, version, options }: Extract<FromWorker, { type: 'hello' }>,
   ): Member | undefined {
     // Only our own processes can open this socket; that it is one of ours is looked at all the same.
     if (this.#isClosing || !identifyProcess(pid)) {
@@ -282,31 +286,19 @@ export class WorkerFleet implements DataPlane {
       sendMessage(link, { type: 'start', options: this.#workerOptions });
       return member;
     }
-    const isSame =
-      version === this.#options.version && JSON.stringify(options) === JSON.stringify(this.#workerOptions);
-    const isSameButPort = version === this.#options.version && this.#port === 0 && this.#isOurs(options);
-    if (!isSame && !isSameButPort) {
+    // The first that is met says which ports the kernel chose; the others have the same.
+    const wanted = this.#port === 0 ? this.#wanted : this.#workerOptions;
+    if (version !== this.#options.version || !fits(options, wanted)) {
       sendMessage(link, { type: 'drain' });
       return undefined;
     }
-    this.#workerOptions = options;
-    this.#join(member, port ?? 0);
+    this.#join(member, options);
     return member;
   }
 
-  /** Whether a worker listens as it is wanted, on a port that the kernel once chose. */
-  #isOurs(options: WorkerOptions): boolean {
-    const { listen } = this.#options;
-    const asWanted = { ...options, listen: { ...options.listen, port: listen.port } };
-    return listen.port === 0 && JSON.stringify(asWanted) === JSON.stringify(this.#workerOptions);
-  }
-
-  #join(member: Member, port: number): void {
-    this.#port = port;
-    this.#workerOptions = {
-      ...this.#workerOptions,
-      listen: { ...this.#workerOptions.listen, port },
-    };
+  #join(member: Member, options: WorkerOptions): void {
+    this.#port = options.listen.port;
+    this.#workerOptions = options;
     this.#failures = 0;
     this.#members.set(member.pid, member);
     this.#sendSnapshot(member);
@@ -316,7 +308,7 @@ export class WorkerFleet implements DataPlane {
   #hear(member: Member, message: FromWorker): void {
     switch (message.type) {
       case 'listening':
-        this.#join(member, message.port);
+        this.#join(member, message.options);
         break;
       case 'applied':
         member.appliedId = message.id;

@@ -21,10 +21,8 @@ export interface ClientRequest {
 /** The head of an answer to a client. */
 export interface AnswerHead
   extends Pick<ResponseHead, 'status' | 'reason' | 'kept' | 'bodyLength' | 'hasBody'> {
-  /** `Orilla-Served-By`; not said when absent. */
-  readonly servedBy: string | undefined;
   /** What the client sends behind its request is not taken for another one. */
-  readonly isLast: boolean;
+  readonly isLast?: boolean;
 }
 
 /** The way back for one request. Each answer is `begin`, any number of `data`, `end`; or it is cut off by `abort`. */
@@ -36,7 +34,8 @@ export interface ClientStream {
   /** More of the request's body is wanted. */
   wantBody(): void;
   interim(head: ResponseHead): void;
-  begin(head: AnswerHead): void;
+  /** @param servedBy `Orilla-Served-By`; not said when absent. */
+  begin(head: AnswerHead, servedBy: string | undefined): void;
   /** True when the octets are not needed any more; false: they must stay as they are until `onClientDrain`. */
   data(octets: Buffer): boolean;
   /** What was put together so far is sent now. */
@@ -45,7 +44,7 @@ export interface ClientStream {
   /** The answer ends too early and looks so. */
   abort(): void;
   /** From now on octets pass both ways as they are. */
-  switchProtocols(head: AnswerHead | undefined): void;
+  switchProtocols(head: AnswerHead | undefined, servedBy?: string): void;
 }
 
 /** What a client does while its request is served. */

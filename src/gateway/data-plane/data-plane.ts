@@ -92,7 +92,7 @@ export interface Exchange {
   readonly servedBy: ServedBy;
   readonly status: number;
   /** From the request's head to the first octet of the answer's head; absent when there was no answer. */
-  readonly firstByteMs?: number;
+  readonly firstByteMs?: number | undefined;
   /** Octets of heads and bodies over the connection to the origin, both ways. */
   readonly originBytes: number;
   readonly vmBytes: number;

@@ -129,16 +129,16 @@ export class Plane implements Reception, VisitHost {
   /** An answer of the gateway's own. */
   refuse(client: ClientStream, method: string, status: number, message: string): void {
     const body = Buffer.from(`${message}\n`);
-    client.begin({
+    const head = {
       status,
       reason: REASONS[status] ?? '',
       kept: `Content-Type: text/plain; charset=utf-8\r\n${status === 503 || status === 429 ? 'Retry-After: 1\r\n' : ''}`,
       bodyLength: body.length,
       hasBody: method !== 'HEAD',
-      servedBy: this.snapshot.showServedBy ? 'gateway' : undefined,
       // Behind a CONNECT there may be octets of another protocol already.
       isLast: status === 400 || method === 'CONNECT',
-    });
+    };
+    client.begin(head, this.snapshot.showServedBy ? 'gateway' : undefined);
     if (method !== 'HEAD') client.data(body);
     client.end('');
   }

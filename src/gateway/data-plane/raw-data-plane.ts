@@ -1,13 +1,14 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { Closable } from '../../base/index.ts';
-import { type Listen, listenError } from '../../platform/sockets/index.ts';
+import type { Listen } from '../../platform/sockets/index.ts';
 import { readAccepted, readEvents } from './accepted-socket.ts';
 import { AccessLog, type AccessLogOptions } from './access-log.ts';
 import type { DataPlane, RouteSnapshot } from './data-plane.ts';
 import { type ForeignEntrances, ForeignFront } from './forward/foreign-front.ts';
 import { Http1ClientConnection } from './http1/client-connection.ts';
 import { Http2ClientConnection } from './http2/client-connection.ts';
+import { listenOn, portOf } from './listening.ts';
 import { type DataPlaneDeps, Plane } from './plane.ts';
 import { TlsFront } from './tls/tls-front.ts';
 import type { TlsConnection } from './transparent/tls-connection.ts';
@@ -16,7 +17,6 @@ import type { TlsConnection } from './transparent/tls-connection.ts';
 const SWEEP_MS = 500;
 const DRAIN_TIMEOUT_MS = 10_000;
 const CONNECTION_LIMIT = 20_000;
-const BACKLOG = 1024;
 
 /** What a data plane does beside plain HTTP. Plain data: it is handed to other processes. */
 export interface RawDataPlaneOptions {
@@ -58,12 +58,9 @@ export class RawDataPlane implements DataPlane, Closable {
   ): Promise<RawDataPlane> {
     const plane = new RawDataPlane(deps);
     try {
-      await new Promise<void>((resolve, reject) => {
-        plane.#server.once('error', (error) => reject(listenError(error, listen)));
-        plane.#server.listen({ ...listen, backlog: BACKLOG, reusePort: sharesPorts }, resolve);
-      });
-      if (https) await plane.#tls.listen(https, { backlog: BACKLOG, reusePort: sharesPorts });
-      await plane.#foreign.listen(foreign, { backlog: BACKLOG, reusePort: sharesPorts });
+      await listenOn(plane.#server, listen, sharesPorts, deps.log);
+      if (https) await plane.#tls.listen(https, sharesPorts);
+      await plane.#foreign.listen(foreign, sharesPorts);
       if (accessLog) {
         const { clock, log, observeLogLoss } = deps;
         plane.#plane.accessLog = await AccessLog.open({ clock, log, observeLogLoss }, accessLog);
@@ -77,13 +74,29 @@ export class RawDataPlane implements DataPlane, Closable {
   }
 
   get port(): number {
-    const address = this.#server.address();
-    return address !== null && typeof address === 'object' ? address.port : 0;
+    return portOf(this.#server);
   }
 
   /** The port for HTTPS in use; 0 when there is none. */
   get httpsPort(): number {
     return this.#tls.port;
+  }
+
+  /** The options with which it was started, with the ports that the kernel chose where it was to choose. */
+  chosen(listen: Listen, more: RawDataPlaneOptions): { listen: Listen; more: RawDataPlaneOptions } {
+    const foreign = Object.entries(more.foreign ?? {}) as [keyof ForeignEntrances, Listen | undefined][];
+    return {
+      listen: { ...listen, port: this.port },
+      more: {
+        ...more,
+        https: more.https && { ...more.https, port: this.httpsPort },
+        foreign:
+          more.foreign &&
+          Object.fromEntries(
+            foreign.map(([name, wanted]) => [name, wanted && { ...wanted, port: this.portOf(name) }]),
+          ),
+      },
+    };
   }
 
   /** The port of another entrance; 0 when there is none. */

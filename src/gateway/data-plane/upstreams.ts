@@ -41,6 +41,8 @@ class Server implements ConnectionOwner, SessionOwner {
   isHttp1 = false;
   secureContext: SecureContext | undefined;
   usedMs = 0;
+  /** Another one stands for this server by now. */
+  isForgotten = false;
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -84,6 +86,7 @@ class Server implements ConnectionOwner, SessionOwner {
 export class Upstreams {
   readonly #clock: Clock;
   readonly #servers = new Map<string, Server>();
+  readonly #byUpstream = new WeakMap<Upstream, Server>();
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -160,7 +163,7 @@ export class Upstreams {
       for (const session of server.sessions) session.sweep(nowMs);
       if (server.hasConnections) server.usedMs = nowMs;
       else server.isHttp1 = false;
-      if (nowMs - server.usedMs > 60_000) this.#servers.delete(key);
+      if (nowMs - server.usedMs > 60_000) this.#forget(key, server);
     }
   }
 
@@ -173,7 +176,16 @@ export class Upstreams {
     this.#servers.clear();
   }
 
-  #server({ host, port, isTls, realm = '', caPem = '' }: Upstream): Server {
+  /** Found by the object first: a route's upstream stays the same from one request to the next. */
+  #server(upstream: Upstream): Server {
+    const found = this.#byUpstream.get(upstream);
+    if (found && !found.isForgotten) return found;
+    const server = this.#serverAt(upstream);
+    this.#byUpstream.set(upstream, server);
+    return server;
+  }
+
+  #serverAt({ host, port, isTls, realm = '', caPem = '' }: Upstream): Server {
     const key = `${isTls ? 'https' : 'http'}://${host}:${port}${realm}${caPem}`;
     const known = this.#servers.get(key);
     if (known) return known;
@@ -185,9 +197,12 @@ export class Upstreams {
   }
 
   #forgetUnused(): void {
-    for (const [key, { hasConnections }] of this.#servers) {
-      if (!hasConnections) this.#servers.delete(key);
-    }
+    for (const [key, server] of this.#servers) if (!server.hasConnections) this.#forget(key, server);
+  }
+
+  #forget(key: string, server: Server): void {
+    server.isForgotten = true;
+    this.#servers.delete(key);
   }
 
   #takeIdle(server: Server): Http1UpstreamConnection | undefined {

@@ -205,7 +205,7 @@ export class Visit implements ClientEvents, UpstreamEvents {
   onHead(head: ResponseHead): void {
     this.#upstreamSucceeded();
     if (head.status === 101) {
-      this.#switch({ ...head, servedBy: this.#servedByField, isLast: false });
+      this.#switch(head);
       return;
     }
     this.#extendDeadline();
@@ -300,7 +300,7 @@ export class Visit implements ClientEvents, UpstreamEvents {
     this.#firstByteMs = this.#plane.clock.monotonicMs() - this.#startMs;
     this.#phase = 'answering';
     this.#status = head.status;
-    this.#client.begin({ ...head, servedBy: this.#servedByField, isLast: false });
+    this.#client.begin(head, this.#servedByField);
   }
 
   #send(octets: Buffer): boolean {
@@ -322,7 +322,7 @@ export class Visit implements ClientEvents, UpstreamEvents {
     // What comes from now on is no body of a request, and ends with the connection.
     this.#isBodyOver = false;
     this.#extendDeadline();
-    this.#client.switchProtocols(head);
+    this.#client.switchProtocols(head, this.#servedByField);
   }
 
   #giveUp(failure: GiveUpReason): void {
@@ -373,7 +373,7 @@ export class Visit implements ClientEvents, UpstreamEvents {
         origin: this.#route.origin,
         servedBy,
         status,
-        ...(this.#firstByteMs !== undefined && { firstByteMs: this.#firstByteMs }),
+        firstByteMs: this.#firstByteMs,
         originBytes: this.#originBytes,
         vmBytes: this.#vmBytes,
         wasReplayed: this.#wasReplayed,

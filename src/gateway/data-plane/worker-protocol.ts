@@ -17,6 +17,17 @@ export interface WorkerOptions {
   readonly more: RawDataPlaneOptions;
 }
 
+/** Whether a worker listens as it is wanted; a port that the kernel was to choose is right whichever it is. */
+export function fits(options: unknown, wanted: unknown): boolean {
+  if (!isRecord(options) || !isRecord(wanted)) return options === wanted;
+  return Object.keys({ ...options, ...wanted }).every(
+    (key) => (key === 'port' && wanted[key] === 0) || fits(options[key], wanted[key]),
+  );
+}
+
+const isRecord = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null;
+
 export type ToWorker =
   /** Listen so. Comes once, before any snapshot. */
   | { readonly type: 'start'; readonly options: WorkerOptions }
@@ -33,9 +44,9 @@ export type FromWorker =
       readonly pid: number;
       readonly version: string;
       readonly options?: WorkerOptions | undefined;
-      readonly port?: number | undefined;
     }
-  | { readonly type: 'listening'; readonly port: number }
+  /** With the ports that the kernel chose where it was to choose. */
+  | { readonly type: 'listening'; readonly options: WorkerOptions }
   | { readonly type: 'failed'; readonly code: string; readonly message: string }
   | { readonly type: 'applied'; readonly id: number }
   | {

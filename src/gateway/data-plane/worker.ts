@@ -55,7 +55,6 @@ class Worker {
         pid: process.pid,
         version: this.#version,
         options: this.#options,
-        port: this.#plane?.port,
       });
     });
     link.on('error', () => undefined);
@@ -99,10 +98,8 @@ class Worker {
         options.listen,
         options.more,
       );
-      const { port } = this.#plane;
-      // With the port that the kernel chose, as the others have it.
-      this.#options = { ...options, listen: { ...options.listen, port } };
-      this.#send({ type: 'listening', port });
+      this.#options = this.#plane.chosen(options.listen, options.more);
+      this.#send({ type: 'listening', options: this.#options });
     } catch (error) {
       const code = error instanceof Error && 'code' in error ? String(error.code) : '';
       this.#send({ type: 'failed', code, message: messageOf(error) });

@@ -1,8 +1,9 @@
 import { createServer, type Server, type Socket } from 'node:net';
-import { type Listen, listenError } from '../../../platform/sockets/index.ts';
+import type { Listen } from '../../../platform/sockets/index.ts';
 import { readAccepted } from '../accepted-socket.ts';
 import type { RouteSnapshot } from '../data-plane.ts';
 import { Http1ClientConnection } from '../http1/client-connection.ts';
+import { listenOn, portOf } from '../listening.ts';
 import type { DataPlaneDeps, Plane } from '../plane.ts';
 import { TlsConnection } from '../transparent/tls-connection.ts';
 import { ForeignHosts } from './foreign-hosts.ts';
@@ -45,10 +46,7 @@ export class ForeignFront {
   }
 
   /** @throws `port_taken`, `cannot_listen` */
-  async listen(
-    entrances: ForeignEntrances,
-    more: { readonly backlog: number; readonly reusePort: boolean },
-  ): Promise<void> {
+  async listen(entrances: ForeignEntrances, sharesPorts: boolean): Promise<void> {
     const forward = new ForeignReception(this.#plane, this.#forward, 'forward');
     const transparent = new ForeignReception(this.#plane, this.#transparent, 'transparent');
     const accepts = {
@@ -65,17 +63,13 @@ export class ForeignFront {
         accepts[name],
       );
       this.#servers[name] = server;
-      await new Promise<void>((resolve, reject) => {
-        server.once('error', (error) => reject(listenError(error, listen)));
-        server.listen({ ...listen, ...more }, resolve);
-      });
+      await listenOn(server, listen, sharesPorts, this.#plane.log);
     }
   }
 
   /** The port in use; 0 when there is none. */
   portOf(name: keyof ForeignEntrances): number {
-    const address = this.#servers[name]?.address();
-    return address !== null && typeof address === 'object' ? address.port : 0;
+    return portOf(this.#servers[name]);
   }
 
   apply(snapshot: RouteSnapshot): void {

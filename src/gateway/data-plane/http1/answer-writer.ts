@@ -45,8 +45,8 @@ export class AnswerWriter {
   }
 
   /** @returns whether the connection may be kept behind the answer. */
-  begin(head: AnswerHead, isHttp10: boolean, mayKeep: boolean): boolean {
-    const { status, reason, kept, bodyLength, hasBody, servedBy } = head;
+  begin(head: AnswerHead, servedBy: string | undefined, isHttp10: boolean, mayKeep: boolean): boolean {
+    const { status, reason, kept, bodyLength, hasBody } = head;
     let keeps = mayKeep;
     let framing = '';
     this.#framing = 'length';
@@ -68,10 +68,10 @@ export class AnswerWriter {
   }
 
   /** The answer to CONNECT, or to the opening handshake of a WebSocket. From now on octets pass as they are. */
-  switchProtocols(head: AnswerHead | undefined): void {
+  switchProtocols(head: AnswerHead | undefined, servedBy: string | undefined): void {
     this.#framing = 'close';
     const answer = head
-      ? `101 ${head.reason}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n${head.kept}${servedByLine(head.servedBy)}`
+      ? `101 ${head.reason}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n${head.kept}${servedByLine(servedBy)}`
       : '200 Connection established\r\n';
     this.#socket.write(`HTTP/1.1 ${answer}\r\n`, 'latin1');
   }

@@ -290,16 +290,16 @@ export class Http1ClientConnection implements ClientStream, WriterOwner {
     if (!this.#request?.isHttp10) this.#socket.write(`HTTP/1.1 ${status} ${reason}\r\n${kept}\r\n`, 'latin1');
   }
 
-  begin(head: AnswerHead): void {
+  begin(head: AnswerHead, servedBy: string | undefined): void {
     // What is still to come of the request would be read over: rather a new connection than an upload for nobody.
     const mayKeep = this.#keeps && !head.isLast && this.#input === 'answer' && !this.#plane.isClosing;
-    this.#keeps = this.#writer.begin(head, this.#request?.isHttp10 ?? false, mayKeep);
+    this.#keeps = this.#writer.begin(head, servedBy, this.#request?.isHttp10 ?? false, mayKeep);
   }
 
-  switchProtocols(head: AnswerHead | undefined): void {
+  switchProtocols(head: AnswerHead | undefined, servedBy?: string): void {
     this.#input = 'tunnel';
     this.#keeps = false;
-    this.#writer.switchProtocols(head);
+    this.#writer.switchProtocols(head, servedBy);
     const unread = this.#unread;
     this.#unread = NO_OCTETS;
     if (unread.length > 0) this.#tunnel(unread);

@@ -1,5 +1,6 @@
 import { performServerHandshake, type ServerHttp2Session } from 'node:http2';
 import type { TLSSocket } from 'node:tls';
+import { clientAddress } from '../accepted-socket.ts';
 import { IDLE_TIMEOUT_MS, LINGER_MS } from '../client-timeouts.ts';
 import { HEAD_LIMIT_BYTES } from '../http1/request-head.ts';
 import type { Reception } from '../reception.ts';
@@ -43,7 +44,7 @@ export class Http2ClientConnection {
     this.#reception = reception;
     this.#socket = socket;
     this.#idleSinceMs = reception.clock.monotonicMs();
-    this.address = socket.remoteAddress ?? '';
+    this.address = clientAddress(socket);
     const session = performServerHandshake(socket, BOUNDS);
     this.#session = session;
     session.on('stream', (stream, headers, _flags, raw) => {

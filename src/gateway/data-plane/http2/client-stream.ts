@@ -166,7 +166,7 @@ export class Http2ClientStream implements ClientStream {
     }
   }
 
-  begin({ status, kept, bodyLength, hasBody, servedBy }: AnswerHead): void {
+  begin({ status, kept, bodyLength, hasBody }: AnswerHead, servedBy: string | undefined): void {
     if (!this.#isOpen) return;
     const headers = fieldsOf(kept);
     headers[':status'] = status;
@@ -246,15 +246,9 @@ export class Http2ClientStream implements ClientStream {
   #refuse(method: string, status: number, message: string): void {
     const body = Buffer.from(`${message}\n`);
     this.#isBodyOver = this.#stream.endAfterHeaders;
-    this.begin({
-      status,
-      reason: '',
-      kept: 'content-type: text/plain; charset=utf-8\r\n',
-      bodyLength: body.length,
-      hasBody: method !== 'HEAD',
-      servedBy: undefined,
-      isLast: false,
-    });
+    const kept = 'content-type: text/plain; charset=utf-8\r\n';
+    const hasBody = method !== 'HEAD';
+    this.begin({ status, reason: '', kept, bodyLength: body.length, hasBody }, undefined);
     this.data(body);
     this.end('');
     this.#stream.resume();

@@ -9,8 +9,9 @@ import {
   type TlsOptions,
 } from 'node:tls';
 import { messageOf } from '../../../base/index.ts';
-import { type Listen, listenError } from '../../../platform/sockets/index.ts';
+import type { Listen } from '../../../platform/sockets/index.ts';
 import type { Certificate } from '../data-plane.ts';
+import { listenOn, portOf } from '../listening.ts';
 import type { DataPlaneDeps } from '../plane.ts';
 import { CertificateChooser, contextOptions, isSame } from './certificate-chooser.ts';
 
@@ -77,22 +78,12 @@ export class TlsFront {
   }
 
   /** @throws `port_taken`, `cannot_listen` */
-  listen(listen: Listen, more: { readonly backlog: number; readonly reusePort: boolean }): Promise<void> {
-    return new Promise((resolve, reject) => {
-      this.#server.once('error', (error) => reject(listenError(error, listen)));
-      this.#server.listen({ ...listen, ...more }, () => {
-        // Too many files are open, say: those that are open go on.
-        this.#server.on('error', (error) =>
-          this.#log.error({ reason: messageOf(error) }, 'a connection was not accepted'),
-        );
-        resolve();
-      });
-    });
+  listen(listen: Listen, sharesPort: boolean): Promise<void> {
+    return listenOn(this.#server, listen, sharesPort, this.#log);
   }
 
   get port(): number {
-    const address = this.#server.address();
-    return address !== null && typeof address === 'object' ? address.port : 0;
+    return portOf(this.#server);
   }
 
   /** Shows these from now on. Those from before stay when one of the new is unusable: whoever reads the files checks them. */
