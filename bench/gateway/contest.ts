@@ -1,14 +1,12 @@
 import { once } from 'node:events';
 import { chmod, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { get, type IncomingHttpHeaders } from 'node:http';
 import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { z } from 'zod';
 import { type Clock, CloseStack, messageOf, systemClock } from '../../src/base/index.ts';
 import { entryPath, packagePath, runCommand } from '../../src/platform/process/index.ts';
 import type { BenchOptions } from '../figures.ts';
-import { type CpuProfile, cpuProfileSchema } from './cpu-profile.ts';
+import { type CpuProfile, cpuProfileSchema, pidOfProfile } from './cpu-profile.ts';
 import { allowedCores } from './cpu-time.ts';
 import {
   findPrograms,
@@ -17,12 +15,14 @@ import {
   nginxConfiguration,
   originConfiguration,
   orillaConfiguration,
+  type Ports,
   type Programs,
-  SEEN_PATH,
   SIZES_BYTES,
   versionOf,
 } from './peers.ts';
 import { PinnedProgram } from './pinned-program.ts';
+import { checkTag, isServing } from './tag-check.ts';
+import { type Certificate, CLIENT_TLS, makeCertificate } from './tls-setting.ts';
 import { WRK_SCRIPT } from './wrk.ts';
 
 export const PROXIES = ['orilla', 'nginx', 'haproxy'] as const;
@@ -30,7 +30,7 @@ export type ProxyName = (typeof PROXIES)[number];
 
 export interface Proxy {
   readonly name: ProxyName;
-  readonly port: number;
+  readonly ports: Ports;
   readonly program: PinnedProgram;
 }
 
@@ -41,12 +41,17 @@ export interface Contest {
   readonly proxies: Readonly<Record<ProxyName, Proxy>>;
   readonly origin: { readonly port: number; readonly program: PinnedProgram };
   /** Name and version of each program. */
-  readonly versions: Readonly<Record<ProxyName | 'wrk', string>>;
+  readonly versions: Readonly<Record<ProxyName | 'wrk' | 'h2load' | 'openssl', string>>;
   /** On which core the proxies run, and on which everything else. */
   readonly cores: { readonly proxies: number; readonly others: number };
   readonly programs: Programs;
   readonly wrkScript: string;
-  /** Runs `work` with a gateway that records a CPU profile, and returns the profiles: one a thread. */
+  /** What load generators that use OpenSSL read, when `OPENSSL_CONF` names it. */
+  readonly clientTlsFile: string;
+  /**
+   * Runs `work` with a gateway that records CPU profiles, and returns those of its workers. The control process has one too,
+   * which tells nothing about a request.
+   */
   readonly profiled: (work: (proxy: Proxy) => Promise<void>) => Promise<CpuProfile[]>;
   readonly onProgress: BenchOptions['onProgress'];
 }
@@ -93,6 +98,9 @@ async function setUp(
   await chmod(folder, 0o755);
   const wrkScript = join(folder, 'summary.lua');
   await writeFile(wrkScript, WRK_SCRIPT);
+  const clientTlsFile = join(folder, 'openssl.cnf');
+  await writeFile(clientTlsFile, CLIENT_TLS);
+  const certificate = await makeCertificate(programs.openssl, folder, HOST);
   const files = join(folder, 'files');
   await mkdir(files);
   for (const [name, sizeBytes] of Object.entries(SIZES_BYTES)) {
@@ -118,15 +126,15 @@ async function setUp(
   const startPeer = async (
     name: string,
     core: number,
-    configuration: (folder: string, port: number) => string,
+    configuration: (folder: string, ports: Ports) => string,
     command: (folder: string, file: string) => string[],
-  ): Promise<{ port: number; program: PinnedProgram }> => {
+  ): Promise<{ ports: Ports; program: PinnedProgram }> => {
     const home = join(folder, name);
     await mkdir(home);
     const file = join(home, 'configuration');
-    const port = await freePort();
-    await writeFile(file, configuration(home, port));
-    return { port, program: await start(name, core, command(home, file), () => isServing(port)) };
+    const ports = await freePorts();
+    await writeFile(file, configuration(home, ports));
+    return { ports, program: await start(name, core, command(home, file), () => isServing(ports.http)) };
   };
   const nginxCommand = (home: string, file: string) => [
     programs.nginx,
@@ -136,29 +144,33 @@ async function setUp(
   const origin = await startPeer(
     'origin',
     cores.others,
-    (home, port) => originConfiguration(home, files, port),
+    (home, { http }) => originConfiguration(home, files, http),
     nginxCommand,
   );
-  const originPort = origin.port;
+  const originPort = origin.ports.http;
   const nginx = await startPeer(
     'nginx',
     cores.proxies,
-    (home, port) => nginxConfiguration(home, port, originPort),
+    (home, ports) => nginxConfiguration(home, ports, originPort, certificate),
     nginxCommand,
   );
   const haproxy = await startPeer(
     'haproxy',
     cores.proxies,
-    (_, port) => haproxyConfiguration(port, originPort),
+    (_, ports) => haproxyConfiguration(ports, originPort, certificate),
     (_, file) => [programs.haproxy, '-db', '-f', file],
   );
-  const orilla = await startOrilla(start, 'orilla', folder, cores.proxies, originPort, []);
+  const site = { originPort, certificate };
+  const orilla = await startOrilla(start, 'orilla', folder, cores.proxies, site, []);
   const proxies = {
     orilla,
     nginx: { name: 'nginx', ...nginx },
     haproxy: { name: 'haproxy', ...haproxy },
   } as const;
-  for (const proxy of Object.values(proxies)) await checkTag(proxy);
+  const certPem = await readFile(certificate.certFile, 'utf8');
+  for (const proxy of Object.values(proxies)) {
+    await checkTag(proxy, { signs: proxy === orilla, certPem });
+  }
 
   let profiles = 0;
   const profiled: Contest['profiled'] = async (work) => {
@@ -172,13 +184,14 @@ async function setUp(
       return PinnedProgram.start(clock, { name, core, command, cwd, logFile }, isUp, signal);
     };
     const options = ['--cpu-prof', `--cpu-prof-dir=${profileFolder}`];
-    const proxy = await startOrilla(startAside, name, folder, cores.proxies, originPort, options);
+    const proxy = await startOrilla(startAside, name, folder, cores.proxies, site, options);
+    const workers = new Set(proxy.program.childPids());
     try {
       await work(proxy);
     } finally {
       await proxy.program.close();
     }
-    const names = (await readdir(profileFolder)).filter((file) => file.endsWith('.cpuprofile'));
+    const names = (await readdir(profileFolder)).filter((file) => workers.has(pidOfProfile(file) ?? 0));
     return Promise.all(
       names.map(async (file) =>
         cpuProfileSchema.parse(JSON.parse(await readFile(join(profileFolder, file), 'utf8'))),
@@ -190,16 +203,19 @@ async function setUp(
     clock,
     signal: AbortSignal.any([signal, ended.signal]),
     proxies,
-    origin,
+    origin: { port: originPort, program: origin.program },
     versions: {
       orilla: `orilla on Node ${process.versions.node}`,
       nginx: await versionOf('nginx', programs.nginx),
       haproxy: await versionOf('haproxy', programs.haproxy),
       wrk: await versionOf('wrk', programs.wrk),
+      h2load: await versionOf('h2load', programs.h2load, '--version'),
+      openssl: await versionOf('OpenSSL', programs.openssl, 'version'),
     },
     cores,
     programs,
     wrkScript,
+    clientTlsFile,
     profiled,
     onProgress,
   };
@@ -212,34 +228,28 @@ type Start = (
   isUp: (log: string) => Promise<boolean> | boolean,
 ) => Promise<PinnedProgram>;
 
-const upSchema = z.object({ msg: z.literal('orilla is up'), gatewayPort: z.int() });
-
-/** `orilla up` with one origin and no VM: every request is tagged, signed and counted. */
+/** `orilla up` with one origin and no VM, and one worker: every request is tagged, signed and counted. */
 async function startOrilla(
   start: Start,
   name: string,
   folder: string,
   core: number,
-  originPort: number,
+  { originPort, certificate }: { originPort: number; certificate: Certificate },
   nodeOptions: readonly string[],
 ): Promise<Proxy> {
   const home = join(folder, name);
   await mkdir(home);
   const file = join(home, 'orilla.yaml');
-  await writeFile(file, orillaConfiguration(originPort));
+  const ports = await freePorts();
+  await writeFile(file, orillaConfiguration(ports, originPort, certificate));
   const command = [process.execPath, ...nodeOptions, entryPath('cli/main')];
-  let port: number | undefined;
   const program = await start(
     name,
     core,
     [...command, 'up', '--config', file, '--data', join(home, 'data')],
-    (log) => {
-      const line = log.split('\n').find((text) => text.includes('"orilla is up"'));
-      if (line !== undefined) port = upSchema.parse(JSON.parse(line)).gatewayPort;
-      return port !== undefined;
-    },
+    (log) => log.includes('"orilla is up"'),
   );
-  return { name: 'orilla', port: port ?? 0, program };
+  return { name: 'orilla', ports, program };
 }
 
 /** Memory where the system has a folder in it; a page cache otherwise, which is as fast once it is warm. */
@@ -253,40 +263,17 @@ async function memoryFolder(): Promise<string> {
   }
 }
 
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}
-
-function look(
-  port: number,
-  path: string,
-): Promise<{ status: number | undefined; headers: IncomingHttpHeaders }> {
-  return new Promise((resolve, reject) => {
-    const request = get(
-      { host: '127.0.0.1', port, path, headers: { Host: HOST }, agent: false },
-      (answer) => {
-        answer.resume().once('end', () => resolve({ status: answer.statusCode, headers: answer.headers }));
-      },
-    );
-    request.once('error', reject);
-  });
-}
-
-const isServing = async (port: number): Promise<boolean> => (await look(port, SEEN_PATH)).status === 200;
-
-/** What each proxy has to do to each request, as the origin sees it. */
-async function checkTag({ name, port }: Proxy): Promise<void> {
-  const { headers } = await look(port, SEEN_PATH);
-  if (headers['seen-tag'] === undefined) throw new Error(`${name} adds no tag`);
-  const signature = String(headers['seen-signature-input'] ?? '');
-  if (name === 'orilla' && !signature.includes('alg="hmac-sha256"')) {
-    throw new Error(`the gateway does not sign its tag with the origin's key: ${signature}`);
-  }
+async function freePorts(): Promise<Ports> {
+  const servers = [createServer(), createServer()];
+  // Both at the same time: a port that is free again may be given out twice.
+  const [http = 0, https = 0] = await Promise.all(
+    servers.map(async (server) => {
+      await once(server.listen(0, '127.0.0.1'), 'listening');
+      return (server.address() as AddressInfo).port;
+    }),
+  );
+  await Promise.all(servers.map((server) => once(server.close(), 'close')));
+  return { http, https };
 }
 
 /** Of this program's files, as a profile names them. */

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { type CpuProfile, topSelfTimes } from './cpu-profile.ts';
+import { type CpuProfile, pidOfProfile, topSelfTimes } from './cpu-profile.ts';
 
 const node = (id: number, functionName: string, url = '', lineNumber = -1) => ({
   id,
@@ -22,6 +22,11 @@ const PROFILE: CpuProfile = {
   timeDeltas: [10, 30, 100, 30, 20, 20],
 };
 const ALWAYS = { fromUs: 0, toUs: Number.POSITIVE_INFINITY };
+
+test("the process of a profile stands in its file's name", () => {
+  expect(pidOfProfile('CPU.20261121.130026.7842.0.001.cpuprofile')).toBe(7842);
+  expect(pidOfProfile('CPU.20261121.130026.7842.0.001.cpuprofile.tmp')).toBeUndefined();
+});
 
 describe('self times', () => {
   test('are parts of the time in which something was done, the largest first', () => {

@@ -18,6 +18,12 @@ export const cpuProfileSchema = z.object({
 });
 export type CpuProfile = z.output<typeof cpuProfileSchema>;
 
+/** The process of a profile by the name that Node gives its file: `CPU.20260102.030405.PID.THREAD.001.cpuprofile`. */
+export function pidOfProfile(fileName: string): number | undefined {
+  const pid = /^CPU\.\d+\.\d+\.(\d+)\.\d+\.\d+\.cpuprofile$/.exec(fileName)?.[1];
+  return pid === undefined ? undefined : Number(pid);
+}
+
 export interface SelfTime {
   readonly function: string;
   /** File and line; empty for what V8 does itself. */

@@ -1,37 +1,62 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { describe, expect, test } from 'vitest';
 import {
   allowedCores,
+  type CpuTime,
   cpuTimeOfTree,
   parseCoreList,
   parseCoreTime,
   parseProcessStat,
+  pidsOfTree,
   sumOfTree,
 } from './cpu-time.ts';
 
 describe('the processor time of a process', () => {
-  test('is read past a name with spaces and brackets, children that ended included', () => {
+  test('is read past a name with spaces and brackets, its own apart from the kernel, children that ended included', () => {
     const stat = '42 (a) b (c 1 2) S 7 42 42 0 -1 4194560 100 0 0 0 150 50 20 3 20 0 1 0 12345 1 1';
-    expect(parseProcessStat(stat)).toEqual({ parent: 7, cpuUs: 2_230_000 });
+    expect(parseProcessStat(stat)).toEqual({ parent: 7, userUs: 1_700_000, systemUs: 530_000 });
   });
 
   test('is that of all its descendants, and of nobody else', () => {
     const processes = new Map([
-      [1, { parent: 0, cpuUs: 1_000_000 }],
-      [10, { parent: 1, cpuUs: 100 }],
-      [11, { parent: 10, cpuUs: 20 }],
-      [12, { parent: 11, cpuUs: 3 }],
-      [20, { parent: 1, cpuUs: 7000 }],
+      [1, { parent: 0, userUs: 1_000_000, systemUs: 1_000_000 }],
+      [10, { parent: 1, userUs: 100, systemUs: 400 }],
+      [11, { parent: 10, userUs: 20, systemUs: 50 }],
+      [12, { parent: 11, userUs: 3, systemUs: 6 }],
+      [20, { parent: 1, userUs: 7000, systemUs: 0 }],
     ]);
-    expect(sumOfTree(10, processes)).toBe(123);
-    expect(sumOfTree(20, processes)).toBe(7000);
-    expect(sumOfTree(99, processes)).toBe(0);
+    expect(sumOfTree(10, processes)).toEqual({ userUs: 123, systemUs: 456 });
+    expect(sumOfTree(20, processes)).toEqual({ userUs: 7000, systemUs: 0 });
+    expect(sumOfTree(99, processes)).toEqual({ userUs: 0, systemUs: 0 });
   });
 
   test('of this process grows as it works', () => {
-    const before = cpuTimeOfTree(process.pid);
+    const sum = ({ userUs, systemUs }: CpuTime) => userUs + systemUs;
+    const before = sum(cpuTimeOfTree(process.pid));
     const untilMs = performance.now() + 60;
     while (performance.now() < untilMs) Math.random();
-    expect(cpuTimeOfTree(process.pid)).toBeGreaterThan(before);
+    expect(sum(cpuTimeOfTree(process.pid))).toBeGreaterThan(before);
+  });
+
+  test('counts children in sessions of their own too: so run the workers of the gateway', async () => {
+    const script =
+      'const end = performance.now() + 60; while (performance.now() < end); console.log("done"); setInterval(() => {}, 60_000)';
+    const child = spawn(process.execPath, ['-e', script], {
+      detached: true,
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    const exited = once(child, 'exit');
+    try {
+      await once(child.stdout, 'data');
+      expect(pidsOfTree(process.pid)).toContain(child.pid);
+      const { userUs } = cpuTimeOfTree(child.pid!);
+      expect(userUs).toBeGreaterThan(0);
+      expect(cpuTimeOfTree(process.pid).userUs).toBeGreaterThanOrEqual(userUs);
+    } finally {
+      child.kill('SIGKILL');
+      await exited;
+    }
   });
 });
 
@@ -52,5 +77,6 @@ describe('a list of cores', () => {
 
   test('of this process is not empty', () => {
     expect(allowedCores()).not.toEqual([]);
+    expect(allowedCores(process.pid)).toEqual(allowedCores());
   });
 });

@@ -7,31 +7,46 @@ import { readdirSync, readFileSync } from 'node:fs';
 /** USER_HZ: 100 on every architecture on which Node runs. */
 const TICK_US = 10_000;
 
-export interface ProcessStat {
+/**
+ * Processor time in the program's own code, and in the kernel on its behalf. Their sum is exact; where one ends and the
+ * other begins, most kernels only sample (`CONFIG_TICK_CPU_ACCOUNTING`).
+ */
+export interface CpuTime {
+  readonly userUs: number;
+  readonly systemUs: number;
+}
+
+export interface ProcessStat extends CpuTime {
+  /** The times are of all its threads, those that ended too, and of its children that ended. */
   readonly parent: number;
-  /** Of all its threads, those that ended too, and of its children that ended. */
-  readonly cpuUs: number;
 }
 
 export function parseProcessStat(text: string): ProcessStat {
   // The command's name (field 2) may hold spaces and brackets; what follows the last bracket is regular.
   const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
   const field = (number: number) => Number(fields[number - 3]);
-  // utime, stime, cutime, cstime
-  const ticks = field(14) + field(15) + field(16) + field(17);
-  return { parent: field(4), cpuUs: ticks * TICK_US };
+  // utime and cutime, stime and cstime
+  return {
+    parent: field(4),
+    userUs: (field(14) + field(16)) * TICK_US,
+    systemUs: (field(15) + field(17)) * TICK_US,
+  };
 }
 
 /** The processor time of a process with all its descendants so far. */
-export function cpuTimeOfTree(root: number): number {
+export function cpuTimeOfTree(root: number): CpuTime {
   return sumOfTree(root, readProcesses());
 }
 
 /** A process and all its descendants. */
 export const pidsOfTree = (root: number): number[] => treeOf(root, readProcesses());
 
-export function sumOfTree(root: number, processes: ReadonlyMap<number, ProcessStat>): number {
-  return treeOf(root, processes).reduce((sum, pid) => sum + (processes.get(pid)?.cpuUs ?? 0), 0);
+export function sumOfTree(root: number, processes: ReadonlyMap<number, ProcessStat>): CpuTime {
+  const all = treeOf(root, processes).flatMap((pid) => processes.get(pid) ?? []);
+  return {
+    userUs: all.reduce((sum, { userUs }) => sum + userUs, 0),
+    systemUs: all.reduce((sum, { systemUs }) => sum + systemUs, 0),
+  };
 }
 
 function treeOf(root: number, processes: ReadonlyMap<number, ProcessStat>): number[] {
@@ -85,8 +100,8 @@ export function parseCoreList(text: string): number[] {
     });
 }
 
-/** The processors on which this process may run. */
-export function allowedCores(): number[] {
-  const line = /^Cpus_allowed_list:\s*(\S+)$/m.exec(readFileSync('/proc/self/status', 'utf8'));
+/** The processors on which a process may run: this one, unless another is named. */
+export function allowedCores(pid: number | 'self' = 'self'): number[] {
+  const line = /^Cpus_allowed_list:\s*(\S+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'));
   return parseCoreList(line?.[1] ?? '');
 }

@@ -5,8 +5,11 @@
 import { type Figure, type FigureWords, figure, median } from '../figures.ts';
 import { type Contest, PROXIES, type ProxyName } from './contest.ts';
 import type { SelfTime } from './cpu-profile.ts';
+import { CONNECTIONS, H2_CONNECTIONS, H2_STREAMS, type Load } from './load.ts';
 import type { OpenLoopResult } from './open-loop.ts';
-import { CONNECTIONS, type LoadSample, type Rounds } from './rounds.ts';
+import type { Protocol } from './peers.ts';
+import type { LoadSample, Rounds } from './rounds.ts';
+import { TLS_SUITE, TLS_VERSION } from './tls-setting.ts';
 
 const CPU_PER_REQUEST = {
   name: 'cpu_per_request_vs_nginx',
@@ -28,6 +31,7 @@ export const TARGETS = [CPU_PER_REQUEST, MB_PER_CPU_SECOND, P99_LATENCY] as cons
 export type Setting = Pick<Contest, 'versions' | 'cores'> & {
   readonly rounds: number;
   readonly turnSeconds: number;
+  readonly warmUpSeconds: number;
 };
 
 export interface LatencyRounds {
@@ -41,22 +45,26 @@ export interface LatencyRounds {
 
 type Value<Sample> = (sample: Sample) => number;
 
+const COST: Value<LoadSample> = ({ cpuUsPerRequest }) => cpuUsPerRequest;
+const YIELD: Value<LoadSample> = ({ megabytesPerCpuSecond }) => megabytesPerCpuSecond;
+const OF_THE_SAME_TURNS = 'of the same turns';
+
 export function requestFigures(setting: Setting, samples: Rounds<LoadSample>): Figure[] {
   const { versions } = setting;
-  const cost: Value<LoadSample> = ({ cpuUsPerRequest }) => cpuUsPerRequest;
   const conditions =
-    `1 KiB, ${layout(setting)}; ours is ${versions.orilla} with tag, HMAC signature and metrics, nginx has one worker and ` +
-    `adds one header; utime and stime of /proc/PID/stat over all processes and threads; ${shares(samples)}`;
+    `1 KiB, ${layout(setting, 'http')}; ours is ${versions.orilla} with one worker, tag, HMAC signature and metrics, nginx ` +
+    `has one worker and adds one header; utime and stime of /proc/PID/stat over all processes and threads; ` +
+    `${split(samples)}; ${shares(samples)}`;
   return [
     figure(
-      { ...CPU_PER_REQUEST, peer: peer(versions.nginx, samples.nginx, cost, 'us'), conditions },
-      ratios(samples, 'nginx', cost),
+      { ...CPU_PER_REQUEST, peer: peer(versions.nginx, samples.nginx, COST, 'us'), conditions },
+      ratios(samples, 'nginx', COST),
     ),
-    ...absolute(setting, samples, cost, {
+    ...absolute(setting, samples, COST, {
       name: 'cpu_per_request',
       unit: 'us',
       better: 'lower',
-      conditions: 'of the same turns',
+      conditions: OF_THE_SAME_TURNS,
     }),
     ...absolute(setting, samples, ({ requestsPerSecond }) => requestsPerSecond, {
       name: 'requests_per_second',
@@ -70,21 +78,57 @@ export function requestFigures(setting: Setting, samples: Rounds<LoadSample>): F
 
 export function throughputFigures(setting: Setting, samples: Rounds<LoadSample>): Figure[] {
   const { versions } = setting;
-  const yields: Value<LoadSample> = ({ megabytesPerCpuSecond }) => megabytesPerCpuSecond;
   const conditions =
-    `1 MiB, ${layout(setting)}; haproxy has one thread and copies (no splicing), nginx has proxy_buffering off; octets ` +
-    `that wrk received, 10⁶ to the MB; ${shares(samples)}`;
+    `1 MiB, ${layout(setting, 'http')}; haproxy has one thread and copies (no splicing), nginx has proxy_buffering off; ` +
+    `octets that wrk received, 10⁶ to the MB; ${split(samples)}; ${shares(samples)}`;
   return [
     figure(
-      { ...MB_PER_CPU_SECOND, peer: peer(versions.haproxy, samples.haproxy, yields, 'MB/s'), conditions },
-      ratios(samples, 'haproxy', yields),
+      { ...MB_PER_CPU_SECOND, peer: peer(versions.haproxy, samples.haproxy, YIELD, 'MB/s'), conditions },
+      ratios(samples, 'haproxy', YIELD),
     ),
-    ...absolute(setting, samples, yields, {
+    ...absolute(setting, samples, YIELD, {
       name: 'mb_per_cpu_second',
       unit: 'MB/s',
       better: 'higher',
-      conditions: 'of the same turns',
+      conditions: OF_THE_SAME_TURNS,
     }),
+  ];
+}
+
+/** What TLS and HTTP/2 to the client cost. No target: they tell what to expect of a site that has them. */
+export function tlsFigures(
+  setting: Setting,
+  samples: Readonly<Record<'https' | 'h2' | 'largeHttps', Rounds<LoadSample>>>,
+): Figure[] {
+  const of = (
+    { protocol, body }: Load,
+    [name, unit, better]: readonly [string, string, Figure['better']],
+    value: Value<LoadSample>,
+    rounds: Rounds<LoadSample>,
+  ): Figure[] => {
+    const { versions } = setting;
+    const conditions =
+      `${body === '1k' ? '1 KiB' : '1 MiB, nginx with proxy_buffering off'}, ${layout(setting, protocol)}; ` +
+      `${tlsWords(setting, protocol)}; ${split(rounds)}; ${shares(rounds)}`;
+    const words = { name: `${name}_vs_nginx`, unit: 'ratio', better, conditions };
+    return [
+      figure(
+        { ...words, peer: peer(versions.nginx, rounds.nginx, value, unit) },
+        ratios(rounds, 'nginx', value),
+      ),
+      ...absolute(setting, rounds, value, { name, unit, better, conditions: OF_THE_SAME_TURNS }),
+    ];
+  };
+  const { https, h2, largeHttps } = samples;
+  return [
+    ...of({ protocol: 'https', body: '1k' }, ['cpu_per_request_https', 'us', 'lower'], COST, https),
+    ...of({ protocol: 'h2', body: '1k' }, ['cpu_per_request_h2', 'us', 'lower'], COST, h2),
+    ...of(
+      { protocol: 'https', body: '1m' },
+      ['mb_per_cpu_second_https', 'MB/s', 'higher'],
+      YIELD,
+      largeHttps,
+    ),
   ];
 }
 
@@ -109,7 +153,7 @@ export function latencyFigures(setting: Setting, half: LatencyRounds, ownHalf: L
       name: `p99_latency${suffix}`,
       unit: 'ms',
       better: 'lower',
-      conditions: 'of the same turns',
+      conditions: OF_THE_SAME_TURNS,
     }),
   ];
   return [
@@ -126,12 +170,15 @@ export const withProfile = (
   figures.map((each) => {
     const profile = profiles[each.name];
     if (!profile) return each;
+    if (profile.length === 0) {
+      return { ...each, conditions: `${each.conditions}\n  the gateway's workers left no CPU profile` };
+    }
     const lines = profile.map(({ function: name, where, percent }) =>
       `\n    ${percent.toFixed(1).padStart(4)} %  ${name}  ${where}`.trimEnd(),
     );
     return {
       ...each,
-      conditions: `${each.conditions}\n  self time in one more turn (node --cpu-prof):${lines.join('')}`,
+      conditions: `${each.conditions}\n  self time of the gateway's workers in one more turn (node --cpu-prof):${lines.join('')}`,
     };
   });
 
@@ -171,9 +218,35 @@ function peer<Sample>(
   return { name, value: Number(median(samples.map(value)).toPrecision(4)), unit };
 }
 
-const layout = ({ versions, cores, rounds, turnSeconds }: Setting): string =>
-  `keep-alive, ${CONNECTIONS} connections; proxies on core ${cores.proxies}, one at a time; ${versions.wrk} and the origin ` +
-  `(${versions.nginx}, files in memory) on core ${cores.others}; ${rounds} rounds of ${turnSeconds} s a proxy, in turn`;
+function layout(
+  { versions, cores, rounds, turnSeconds, warmUpSeconds }: Setting,
+  protocol: Protocol,
+): string {
+  const [generator, connections] =
+    protocol === 'h2'
+      ? [versions.h2load, `HTTP/2, ${H2_CONNECTIONS} connections with ${H2_STREAMS} streams each`]
+      : [versions.wrk, `keep-alive, ${CONNECTIONS} connections`];
+  return (
+    `${connections}; proxies on core ${cores.proxies}, one at a time; ${generator} and the origin ` +
+    `(${versions.nginx}, files in memory) on core ${cores.others}; ${rounds} rounds of ${turnSeconds} s a proxy, in turn, ` +
+    `after ${warmUpSeconds} s of the same load each that do not count`
+  );
+}
+
+const tlsWords = ({ versions }: Setting, protocol: Protocol): string =>
+  `${TLS_VERSION} with ${TLS_SUITE} for all, by OpenSSL ${process.versions.openssl} in ours and ${versions.openssl} in the ` +
+  `others; one ECDSA P-256 certificate; session tickets as each has them by default; the handshakes of ` +
+  `${protocol === 'h2' ? H2_CONNECTIONS : CONNECTIONS} connections are part of each turn; HTTP/1.1 to the origin, without TLS`;
+
+/** How much of the time is the kernel's, which is about the same work for all of them. */
+function split(samples: Rounds<LoadSample>): string {
+  const us = (name: ProxyName, value: Value<LoadSample>) =>
+    median(samples[name].map((turn) => value(turn) / turn.requests)).toPrecision(3);
+  const each = PROXIES.map(
+    (name) => `${name} ${us(name, ({ userUs }) => userUs)} + ${us(name, ({ systemUs }) => systemUs)}`,
+  );
+  return `user and system time of a request in us, as sampled by the kernel: ${each.join(', ')}`;
+}
 
 function shares(samples: Rounds<LoadSample>): string {
   const percent = (share: number) => `${Math.round(share * 100)} %`;

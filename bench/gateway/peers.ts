@@ -7,12 +7,15 @@ import { existsSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { messageOf } from '../../src/base/index.ts';
 import { runCommand } from '../../src/platform/process/index.ts';
+import { type Certificate, TLS_VERSION } from './tls-setting.ts';
 
 /** Program and Debian package. */
 const PROGRAMS = {
   nginx: 'nginx-light',
   haproxy: 'haproxy',
   wrk: 'wrk',
+  h2load: 'nghttp2-client',
+  openssl: 'openssl',
   taskset: 'util-linux',
 } as const;
 
@@ -44,7 +47,7 @@ export async function findPrograms(
       return `${lacks}: ${messageOf(error)}`;
     }
   }
-  const found = { nginx: '', haproxy: '', wrk: '', taskset: '' };
+  const found = { nginx: '', haproxy: '', wrk: '', h2load: '', openssl: '', taskset: '' };
   for (const name of Object.keys(PROGRAMS) as (keyof Programs)[]) {
     const path = findProgram(name);
     if (path === undefined) return `there is no program ${name}, though its package is installed`;
@@ -64,9 +67,9 @@ async function apt(args: readonly string[], signal: AbortSignal): Promise<void> 
 }
 
 /** What a program calls itself: `nginx 1.22.1`, or its name alone when it does not tell. */
-export async function versionOf(name: string, path: string): Promise<string> {
+export async function versionOf(name: string, path: string, asked = '-v'): Promise<string> {
   // `wrk -v` ends with 1, `nginx -v` speaks on standard error.
-  const told = await runCommand('sh', ['-c', '"$0" -v 2>&1 || true', path], { timeoutMs: 10_000 });
+  const told = await runCommand('sh', ['-c', '"$0" "$1" 2>&1 || true', path, asked], { timeoutMs: 10_000 });
   return `${name} ${/\d+\.\d+(?:\.\d+)?/.exec(told.stdout)?.[0] ?? ''}`.trim();
 }
 
@@ -77,6 +80,16 @@ const TAG = { name: 'Bng-API-URL', value: '127.0.0.1:18081/version1/virtualmachi
 /** Names of files and paths on the origin, and their sizes. */
 export const SIZES_BYTES = { '1k': 1024, '1m': 2 ** 20 } as const;
 export type Body = keyof typeof SIZES_BYTES;
+
+/** Between a client and a proxy. `http` and `https`: HTTP/1.1; `h2`: HTTP/2 over TLS. */
+export type Protocol = 'http' | 'https' | 'h2';
+
+/** Where a proxy listens, on 127.0.0.1. */
+export interface Ports {
+  readonly http: number;
+  /** HTTP/1.1 and, by ALPN, HTTP/2. */
+  readonly https: number;
+}
 
 /** Answers with the fields that came in, so that anybody can see what a proxy adds. */
 export const SEEN_PATH = '/seen';
@@ -117,7 +130,12 @@ export const originConfiguration = (folder: string, files: string, port: number)
   }`,
   );
 
-export const nginxConfiguration = (folder: string, port: number, originPort: number): string =>
+export const nginxConfiguration = (
+  folder: string,
+  { http, https }: Ports,
+  originPort: number,
+  { certFile, keyFile }: Certificate,
+): string =>
   nginx(
     folder,
     `\
@@ -131,14 +149,22 @@ export const nginxConfiguration = (folder: string, port: number, originPort: num
   proxy_set_header Connection "";
   proxy_set_header Host $http_host;
   proxy_set_header ${TAG.name} "${TAG.value}";
+  ssl_protocols ${TLS_VERSION};
+  ssl_certificate ${certFile};
+  ssl_certificate_key ${keyFile};
   server {
-    listen 127.0.0.1:${port} backlog=1024;
+    listen 127.0.0.1:${http} backlog=1024;
+    listen 127.0.0.1:${https} ssl http2 backlog=1024;
     location / { proxy_pass http://origin; }
     location = /1m { proxy_pass http://origin; proxy_buffering off; }
   }`,
   );
 
-export const haproxyConfiguration = (port: number, originPort: number): string => `\
+export const haproxyConfiguration = (
+  { http, https }: Ports,
+  originPort: number,
+  { bothFile }: Certificate,
+): string => `\
 global
   maxconn 4000
   nbthread 1
@@ -150,16 +176,25 @@ defaults
   option http-keep-alive
   http-reuse always
 frontend bench
-  bind 127.0.0.1:${port}
+  bind 127.0.0.1:${http}
+  bind 127.0.0.1:${https} ssl crt ${bothFile} alpn h2,http/1.1 ssl-min-ver ${TLS_VERSION}
   default_backend origin
 backend origin
   http-request set-header ${TAG.name} ${TAG.value}
   server origin 127.0.0.1:${originPort}
 `;
 
-export const orillaConfiguration = (originPort: number): string => `\
+export const orillaConfiguration = (
+  { http, https }: Ports,
+  originPort: number,
+  { certFile, keyFile }: Certificate,
+): string => `\
 gateway:
-  listen: 127.0.0.1:0
+  listen: 127.0.0.1:${http}
+  workers: 1
+  tls:
+    listen: 127.0.0.1:${https}
+    certificates: [{ certFile: ${certFile}, keyFile: ${keyFile} }]
   edgeDomain: edge.localhost
   api: { listen: "127.0.0.1:0" }
   origins:

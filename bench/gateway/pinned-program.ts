@@ -3,7 +3,7 @@ import { closeSync, openSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import type { Clock, Closable } from '../../src/base/index.ts';
 import { runCommand } from '../../src/platform/process/index.ts';
-import { cpuTimeOfTree, pidsOfTree } from './cpu-time.ts';
+import { allowedCores, type CpuTime, cpuTimeOfTree, pidsOfTree } from './cpu-time.ts';
 import { findProgram } from './peers.ts';
 
 const START_TIMEOUT_MS = 30_000;
@@ -29,15 +29,17 @@ export interface PinnedOptions {
 export class PinnedProgram implements Closable {
   readonly #clock: Clock;
   readonly #name: string;
+  readonly #core: number;
   readonly #logFile: string;
   readonly #child: ChildProcess;
   /** Resolves with a sentence when it has ended. */
   readonly ended: Promise<string>;
   #hasEnded = false;
 
-  private constructor(clock: Clock, { name, logFile }: PinnedOptions, child: ChildProcess) {
+  private constructor(clock: Clock, { name, core, logFile }: PinnedOptions, child: ChildProcess) {
     this.#clock = clock;
     this.#name = name;
+    this.#core = core;
     this.#logFile = logFile;
     this.#child = child;
     this.ended = new Promise((resolve) => {
@@ -48,7 +50,11 @@ export class PinnedProgram implements Closable {
     });
   }
 
-  /** Resolves when it runs and `isUp`; a look that fails is one that says no. */
+  /**
+   * Resolves when it runs and `isUp`; a look that fails is one that says no.
+   *
+   * @throws also when one of its processes runs on another core: its time would be no proxy's on a core of its own.
+   */
   static async start(
     clock: Clock,
     options: PinnedOptions,
@@ -74,6 +80,7 @@ export class PinnedProgram implements Closable {
     const started = new PinnedProgram(clock, options, child);
     try {
       await started.#until(isUp, signal);
+      started.#checkCore();
       return started;
     } catch (error) {
       await started.close();
@@ -81,9 +88,14 @@ export class PinnedProgram implements Closable {
     }
   }
 
-  /** Of the process, its threads and its children so far. */
-  cpuTimeUs(): number {
+  /** Of the process, its threads and its descendants so far, also those in sessions of their own. */
+  cpuTime(): CpuTime {
     return cpuTimeOfTree(this.#child.pid ?? 0);
+  }
+
+  /** Of its descendants that run now. */
+  childPids(): number[] {
+    return pidsOfTree(this.#child.pid ?? 0).filter((pid) => pid !== this.#child.pid);
   }
 
   /**
@@ -113,6 +125,16 @@ export class PinnedProgram implements Closable {
     const killing = this.#clock.after(END_TIMEOUT_MS, () => this.#child.kill('SIGKILL'));
     await this.ended;
     killing[Symbol.dispose]();
+  }
+
+  #checkCore(): void {
+    for (const pid of pidsOfTree(this.#child.pid ?? 0)) {
+      const cores = allowedCores(pid);
+      if (cores.length === 1 && cores[0] === this.#core) continue;
+      throw new Error(
+        `${this.#name}: its process ${pid} runs on cores ${cores.join(', ')}, not on ${this.#core} alone`,
+      );
+    }
   }
 
   async #until(isUp: (log: string) => Promise<boolean> | boolean, signal: AbortSignal): Promise<void> {

@@ -1,20 +1,20 @@
 import { runCommand } from '../../src/platform/process/index.ts';
 import { type Contest, PROXIES, type Proxy, type ProxyName } from './contest.ts';
-import { readCoreTime } from './cpu-time.ts';
+import { type CpuTime, readCoreTime } from './cpu-time.ts';
+import { CONNECTIONS, generateLoad, type Load } from './load.ts';
+import type { LoadSummary } from './load-summary.ts';
 import { type OpenLoopResult, openLoopResultSchema } from './open-loop.ts';
 import type { ClientOptions } from './open-loop-client.ts';
-import { type Body, HOST } from './peers.ts';
+import { HOST } from './peers.ts';
 import { pinned } from './pinned-program.ts';
-import { parseWrk, type WrkSummary, wrkArguments } from './wrk.ts';
 
-export const CONNECTIONS = 64;
 /** After the last request was due; long enough for every proxy that can keep up with the rate. */
 const DRAIN_MS = 1000;
 const WARM_UP_MS = 1000;
 
 /** One turn of one proxy at full load. */
-export interface LoadSample extends WrkSummary {
-  /** Of the proxy, over the whole turn. */
+export interface LoadSample extends LoadSummary, CpuTime {
+  /** Of the proxy, over the whole turn: `userUs` and `systemUs` together. */
   readonly cpuUs: number;
   readonly cpuUsPerRequest: number;
   readonly megabytesPerCpuSecond: number;
@@ -46,27 +46,32 @@ export async function inTurn<Sample>(
 /** As many requests as the proxy answers. */
 export async function fullLoad(
   contest: Contest,
-  { port, program, name }: Proxy,
-  body: Body,
+  proxy: Proxy,
+  load: Load,
   seconds: number,
 ): Promise<LoadSample> {
-  const { cores, signal, clock } = contest;
-  const url = `http://127.0.0.1:${port}/${body}`;
-  const load = { url, host: HOST, connections: CONNECTIONS, seconds, scriptFile: contest.wrkScript };
-  const [command, ...args] = pinned(cores.others, [contest.programs.wrk, ...wrkArguments(load)]);
-  const before = { atMs: clock.monotonicMs(), cpuUs: program.cpuTimeUs(), core: readCoreTime(cores.proxies) };
-  const { stdout } = await runCommand(command, args, { signal, timeoutMs: (seconds + 30) * 1000 });
+  const { cores, clock } = contest;
+  const { name, program } = proxy;
+  const before = { atMs: clock.monotonicMs(), cpu: program.cpuTime(), core: readCoreTime(cores.proxies) };
+  const summary = await generateLoad(contest, proxy, load, seconds);
   const wallUs = (clock.monotonicMs() - before.atMs) * 1000;
-  const cpuUs = program.cpuTimeUs() - before.cpuUs;
+  const cpu = program.cpuTime();
   const core = readCoreTime(cores.proxies);
-  const summary = parseWrk(stdout);
+  const userUs = cpu.userUs - before.cpu.userUs;
+  const systemUs = cpu.systemUs - before.cpu.systemUs;
+  const cpuUs = userUs + systemUs;
   const { requests, bytes, failed, durationUs } = summary;
   if (failed > 0 || requests === 0) {
-    throw new Error(`${name} failed ${failed} requests for /${body} and answered ${requests}`);
+    const { protocol, body } = load;
+    throw new Error(
+      `${name} failed ${failed} requests for /${body} over ${protocol}, and answered ${requests}`,
+    );
   }
   const usedUs = core.busyUs - before.core.busyUs + core.stolenUs - before.core.stolenUs;
   return {
     ...summary,
+    userUs,
+    systemUs,
     cpuUs,
     cpuUsPerRequest: cpuUs / requests,
     megabytesPerCpuSecond: bytes / cpuUs,

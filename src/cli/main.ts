@@ -131,6 +131,7 @@ origin
   )
   .requiredOption('--upstream <url>', "the provider's server: http://192.0.2.7:9000")
   .option('--max-vms <n>', 'how many VMs it may have here (default: 8)', wholeNumber)
+  .option('--max-memory <size>', 'what the memory of its VMs may come to, for example "2 GiB"')
   .option('--image-host <host>', 'a server beside its own from which its images may be fetched', collect)
   .option('--no-offload', 'forward and tag only: it gets no token and cannot load VMs')
   .addOption(dataOption())

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { defineErrors } from '../base/index.ts';
+import { defineErrors, parseBytes } from '../base/index.ts';
 import { enrolmentSchema, newOriginSchema, originSchema, type RotationStep } from '../gateway/routes.ts';
 import { ControlClient } from './control-client.ts';
 import { print, printTable } from './output.ts';
@@ -13,23 +13,42 @@ export interface AddOptions {
   readonly host: string[];
   readonly upstream: string;
   readonly maxVms?: number;
+  readonly maxMemory?: string;
   readonly imageHost?: string[];
   readonly offload: boolean;
 }
 
 export async function addOrigin(name: string, options: AddOptions): Promise<void> {
-  const { host: hosts, upstream, maxVms, imageHost: imageHosts } = options;
-  if (!options.offload && (maxVms ?? imageHosts) !== undefined) {
+  const { host: hosts, upstream, maxVms, maxMemory, imageHost: imageHosts } = options;
+  if (!options.offload && (maxVms ?? maxMemory ?? imageHosts) !== undefined) {
     throw cliError(
       'wrong_usage',
-      '--no-offload: an origin without VMs takes no --max-vms and no --image-host',
+      '--no-offload: an origin without VMs takes no --max-vms, --max-memory or --image-host',
     );
   }
-  const wanted = { name, hosts, upstream, ...(options.offload && { offload: { maxVms, imageHosts } }) };
+  const wanted = {
+    name,
+    hosts,
+    upstream,
+    ...(options.offload && {
+      offload: {
+        maxVms,
+        maxMemoryBytes: maxMemory === undefined ? undefined : memoryOf(maxMemory),
+        imageHosts,
+      },
+    }),
+  };
   checkUsage(wanted);
   const { token } = await new ControlClient(options.data).post(ORIGINS, wanted, enrolmentSchema);
   print(`added ${name}: ${hosts.join(', ')} → ${upstream}`);
   if (token !== undefined) printToken(token);
+}
+
+function memoryOf(text: string): number {
+  const bytes = parseBytes(text);
+  if (bytes === undefined)
+    throw cliError('wrong_usage', `--max-memory: got ${text}, expected a size, for example "2 GiB"`);
+  return bytes;
 }
 
 export async function listOrigins(options: { data: string; json?: boolean }): Promise<void> {

@@ -39,6 +39,7 @@ const originSchema = z
         tokenFile: z.string().min(1),
         imageHosts: imageHostsSchema,
         maxVms: maxVmsSchema,
+        maxMemory: byteSizeSchema.optional(),
       })
       .optional(),
   })

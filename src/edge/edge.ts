@@ -204,6 +204,8 @@ function poolOptions({ pool }: EdgeConfig, data: DataFolder, origins: OriginDire
     imageLimitBytes: pool.imageLimit,
     maxVms: pool.maxVms,
     maxVmsOf: (owner: string) => origins.find(owner)?.offload?.maxVms ?? 0,
+    maxMemoryBytesOf: (owner: string) =>
+      origins.find(owner)?.offload?.maxMemoryBytes ?? Number.POSITIVE_INFINITY,
     readyTimeoutMs: pool.readyTimeout,
   };
 }
@@ -251,5 +253,10 @@ const configuredOrigins = ({ gateway }: EdgeConfig): ConfiguredOrigin[] =>
     name,
     hosts,
     upstream,
-    offload,
+    offload: offload && {
+      tokenFile: offload.tokenFile,
+      maxVms: offload.maxVms,
+      maxMemoryBytes: offload.maxMemory,
+      imageHosts: offload.imageHosts,
+    },
   }));

@@ -61,7 +61,7 @@ export function gatewayKey(privateKey: KeyObject): TagKey & { readonly publicJwk
     publicJwk,
     material: {
       kind: 'gateway',
-      privatePem: privateKey.export({ format: 'pem', type: 'pkcs8' }).toString(),
+      privatePem: privateKey.export({ format: 'pem', type: 'pkcs8' }),
     },
     sign: (base) => sign(null, Buffer.from(base, 'latin1'), privateKey).toString('base64'),
   };

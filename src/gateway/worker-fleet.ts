@@ -257,7 +257,8 @@ export class WorkerFleet implements DataPlane {
     link.on('close', () => {
       if (member) this.#lose(member);
     });
-    readMessages<FromWorker>(link, (message) => {
+    readMessages(link, (received) => {
+      const message = received as FromWorker;
       if (message.type === 'hello') {
         member = this.#welcome(link, message);
         return;
@@ -301,7 +302,8 @@ export class WorkerFleet implements DataPlane {
     this.#workerOptions = options;
     this.#failures = 0;
     this.#members.set(member.pid, member);
-    this.#sendSnapshot(member);
+    // One that was taken over serves as it did until there is something to say.
+    if (this.#snapshotId > 0) this.#sendSnapshot(member);
     this.#wake();
   }
 

@@ -9,7 +9,14 @@
  */
 
 export { poolError } from './errors.ts';
-export type { Accelerator, Hypervisor, Machine, MachineSpec } from './hypervisor/hypervisor.ts';
+export type {
+  Accelerator,
+  Hypervisor,
+  LeftMachines,
+  Machine,
+  MachineSpec,
+  StartedMachine,
+} from './hypervisor/hypervisor.ts';
 export { AcceleratorProbe, type AcceleratorVerdict } from './hypervisor/qemu/accelerator.ts';
 export { type ConfinementSupport, confinementSupport } from './hypervisor/qemu/confinement-support.ts';
 export { QemuHypervisor, type TemplateOptions } from './hypervisor/qemu/qemu-hypervisor.ts';

@@ -3,9 +3,10 @@ import type { Clock, Closable, Random } from '../base/index.ts';
 import type { Store } from '../platform/store/index.ts';
 import type { Log, Registry } from '../platform/telemetry/index.ts';
 import { poolError } from './errors.ts';
-import type { Hypervisor } from './hypervisor/hypervisor.ts';
+import type { Hypervisor, Machine } from './hypervisor/hypervisor.ts';
 import { ImageLibrary, type OwnImage } from './image-library.ts';
 import type { ImageStore, StoredImage } from './images/image-store.ts';
+import { assignMachines } from './machine-assignment.ts';
 import { poolMetrics } from './metrics.ts';
 import { Operations } from './operations.ts';
 import { type HttpProbe, probeHttp } from './readiness.ts';
@@ -14,7 +15,14 @@ import type { PoolTables } from './tables.ts';
 import { VersionedVm } from './versioned-vm.ts';
 import { type Once, type VmQuotas, type VmRequest, VmRequests } from './vm-requests.ts';
 import { type VmSpec, VmSupervisor } from './vm-supervisor.ts';
-import { deleteVm, loadVmRecords, saveVersions, type VmRecord } from './vm-table.ts';
+import {
+  deleteVm,
+  loadMachines,
+  loadVmRecords,
+  saveMachine,
+  saveVersions,
+  type VmRecord,
+} from './vm-table.ts';
 
 export interface PoolDeps {
   readonly clock: Clock;
@@ -40,9 +48,12 @@ export interface PoolOptions extends VmQuotas {
   readonly readyTimeoutMs: number;
 }
 
+/** Longer than a guest may take to show that it lives; an image that is fetched again meanwhile is not waited for. */
+const ADOPTION_LIMIT_MS = 6000;
+
 /**
- * The virtual machines of this host. What is wanted is in the store before anything is done about it; after a crash of
- * ours every VM that was wanted is started again.
+ * The virtual machines of this host. What is wanted is in the store before anything is done about it. Machines outlive a
+ * crash of ours: those that are still wanted are taken over as they run, the others ended, and what is missing is started.
  */
 export class Pool implements Closable {
   readonly #deps: PoolDeps;
@@ -83,12 +94,24 @@ export class Pool implements Closable {
   }
 
   static async start(deps: PoolDeps, options: PoolOptions): Promise<Pool> {
+    const { clock, store, hypervisor } = deps;
     await mkdir(options.imageDirectoryRoot, { recursive: true });
-    const strays = await deps.hypervisor.endStrays();
-    if (strays > 0) deps.log.warn({ count: strays }, 'ended machines of an earlier process');
+    const records = await loadVmRecords(store.db);
+    const left = await hypervisor.takeOver();
+    const { kept, unwanted } = assignMachines(records, await loadMachines(store.db), left.machines);
+    await Promise.all(unwanted.map((machine) => machine.stop()));
+    reportLeftMachines(deps.log, kept.length, left.endedCount + unwanted.length);
     const pool = new Pool(deps, options, await Operations.open(deps));
-    for (const record of await loadVmRecords(deps.store.db)) pool.#vms.set(record.name, pool.#newVm(record));
+    for (const record of records) {
+      const own = kept.filter(({ name }) => name === record.name);
+      const machines = new Map(own.map(({ version, machine }) => [version, machine]));
+      pool.#vms.set(record.name, pool.#newVm(record, machines));
+    }
     for (const vm of pool.#vms.values()) vm.start();
+    // What serves already is not to be missing from the first routes that the gateway makes.
+    const known = new AbortController();
+    void Promise.all([...pool.#vms.values()].map((vm) => vm.adoption)).then(() => known.abort());
+    await clock.sleep(ADOPTION_LIMIT_MS, known.signal).catch(() => undefined);
     pool.#announce();
     return pool;
   }
@@ -207,7 +230,8 @@ export class Pool implements Closable {
     return vm;
   }
 
-  #newVm(record: VmRecord): VersionedVm {
+  /** @param machines those that run for it already, by its version. */
+  #newVm(record: VmRecord, machines: ReadonlyMap<number, Machine> = new Map()): VersionedVm {
     const { clock, random, log, store, hypervisor, probe = probeHttp } = this.#deps;
     const vm: VersionedVm = new VersionedVm(
       {
@@ -215,8 +239,10 @@ export class Pool implements Closable {
         log,
         supervise: (spec, onChange) => {
           const fetchImage = (wanted: VmSpec, signal: AbortSignal) => this.#fetchImage(vm, wanted, signal);
-          const deps = { clock, random, log, hypervisor, probe, fetchImage, onChange };
-          return new VmSupervisor(deps, spec, this.#options.readyTimeoutMs);
+          const recordMachine = ({ name, version }: VmSpec, machineId: string) =>
+            saveMachine(store.db, { name, version, machineId });
+          const deps = { clock, random, log, hypervisor, probe, fetchImage, recordMachine, onChange };
+          return new VmSupervisor(deps, spec, this.#options.readyTimeoutMs, machines.get(spec.version));
         },
         save: (versions, also) =>
           store.transaction(async (transaction) => {
@@ -265,4 +291,9 @@ export class Pool implements Closable {
     if (!this.#isClosing) this.#operations.observe((name) => this.#vms.get(name)?.describe());
     for (const listener of this.#listeners) listener();
   }
+}
+
+function reportLeftMachines(log: Log, keptCount: number, endedCount: number): void {
+  if (keptCount > 0) log.info({ count: keptCount }, 'took over machines of an earlier process');
+  if (endedCount > 0) log.warn({ count: endedCount }, 'ended machines of an earlier process');
 }

@@ -84,4 +84,16 @@ export const poolMigrations: readonly Migration[] = [
         .execute();
     },
   },
+  {
+    id: 'pool-005-machine',
+    up: async (db) => {
+      await db.schema
+        .createTable('pool_machine')
+        .addColumn('name', 'text', (column) => column.notNull())
+        .addColumn('version', 'integer', (column) => column.notNull())
+        .addColumn('machine_id', 'text', (column) => column.notNull())
+        .addPrimaryKeyConstraint('pool_machine_key', ['name', 'version'])
+        .execute();
+    },
+  },
 ];

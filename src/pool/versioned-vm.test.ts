@@ -2,7 +2,7 @@ import { beforeEach, describe, expect, test } from 'vitest';
 import { ManualClock, systemRandom } from '../base/index.ts';
 import { silentLog } from '../platform/telemetry/index.ts';
 import { poolError } from './errors.ts';
-import type { Hypervisor, Machine } from './hypervisor/hypervisor.ts';
+import type { Hypervisor, StartedMachine } from './hypervisor/hypervisor.ts';
 import type { StoredImage } from './images/image-store.ts';
 import { VersionedVm } from './versioned-vm.ts';
 import { VmSupervisor } from './vm-supervisor.ts';
@@ -30,7 +30,7 @@ const hypervisor: Hypervisor = {
     const { promise: exited, resolve } = Promise.withResolvers<string>();
     const name = image.digest;
     machines.set(name, { dies: resolve });
-    const machine: Machine = {
+    const machine: StartedMachine = {
       id: name,
       pid: 1,
       startedAtMs: clock.monotonicMs(),
@@ -41,7 +41,7 @@ const hypervisor: Hypervisor = {
     };
     return machine;
   },
-  endStrays: async () => 0,
+  takeOver: async () => ({ machines: [], endedCount: 0 }),
   consoleTail: async () => '',
 };
 
@@ -66,6 +66,7 @@ beforeEach(async () => {
               if (imageDigest === 'sha256:missing') throw poolError('image_not_found', 'it is nowhere');
               return { digest: imageDigest, manifest: MANIFEST } as StoredImage;
             },
+            recordMachine: async () => undefined,
             onChange,
           },
           spec,

@@ -86,6 +86,11 @@ export class VersionedVm implements Closable {
     return vm;
   }
 
+  /** Resolves when it is known of each machine that was left running for it whether it serves. */
+  get adoption(): Promise<unknown> {
+    return Promise.all([...this.#supervisors.values()].map(({ adoption }) => adoption));
+  }
+
   /** Begins, or begins again with a version that was given up. */
   start(): void {
     this.#hasBegun = true;

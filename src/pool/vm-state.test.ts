@@ -24,6 +24,12 @@ describe('the life of a VM', () => {
     });
   });
 
+  it('is ready at once with a machine that was left running, and only before it starts one itself', () => {
+    expect(run([{ kind: 'adopted', machine }])).toMatchObject({ phase: 'ready', machine });
+    const starting = run([{ kind: 'fetched' }]);
+    expect(run([{ kind: 'adopted', machine }], starting)).toBe(starting);
+  });
+
   it('is given up after six failed starts in a row', () => {
     let state = initialState(0);
     for (let attempt = 1; attempt < ATTEMPT_LIMIT; attempt += 1) {

@@ -3,6 +3,7 @@
  *
  *     fetching ──fetched──▶ starting ──answered──▶ ready
  *        │                     │                     │
+ *        ├─────────────────────── adopted ───────────▶│
  *        └──────── failed ─────┴──── failed ─────────┘
  *                    │
  *                    ├─▶ waiting ──retried──▶ fetching       while attempts are left
@@ -40,6 +41,8 @@ export type VmState =
 export type VmEvent =
   | { readonly kind: 'fetched' }
   | { readonly kind: 'answered'; readonly machine: Machine }
+  /** The machine that an earlier process of ours had started serves on. */
+  | { readonly kind: 'adopted'; readonly machine: Machine }
   /** `isFinal`: another attempt cannot help, for example with an image of the wrong digest. */
   | { readonly kind: 'failed'; readonly reason: string; readonly isFinal: boolean }
   | { readonly kind: 'retried' }
@@ -75,6 +78,10 @@ export function transition(state: VmState, event: VmEvent, nowMs: number): VmSta
       return state.phase === 'fetching' ? { ...state, phase: 'starting', sinceMs: nowMs } : state;
     case 'answered':
       return state.phase === 'starting'
+        ? { phase: 'ready', sinceMs: nowMs, attempt: state.attempt, machine: event.machine }
+        : state;
+    case 'adopted':
+      return state.phase === 'fetching'
         ? { phase: 'ready', sinceMs: nowMs, attempt: state.attempt, machine: event.machine }
         : state;
     case 'retried':

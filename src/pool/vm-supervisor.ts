@@ -38,6 +38,8 @@ export interface SupervisorDeps {
   readonly probe: HttpProbe;
   /** Brings the image of `spec`, from here or from where it is. */
   readonly fetchImage: (spec: VmSpec, signal: AbortSignal) => Promise<StoredImage>;
+  /** Keeps which machine is the version's from now on; called before it is started. */
+  readonly recordMachine: (spec: VmSpec, machineId: string) => Promise<void>;
   /** Called after every change of phase. */
   readonly onChange: (supervisor: VmSupervisor, previous: VmState['phase']) => void;
 }
@@ -54,6 +56,8 @@ const FINAL_CODES = [
 ];
 
 const LEAST_ANSWER_LIMIT_MS = 10_000;
+/** How long the guest of a machine that was left running may take to show that it lives. */
+const LIFE_SIGN_LIMIT_MS = 5000;
 
 /** Keeps one VM as it is wanted: fetches, starts, watches, and starts again what died. */
 export class VmSupervisor {
@@ -66,12 +70,22 @@ export class VmSupervisor {
   #restarts = 0;
   #lastStart: Vm['lastStart'];
   #running: Promise<void> | undefined;
+  #left: Machine | undefined;
+  readonly #adoption = Promise.withResolvers<void>();
 
-  constructor(deps: SupervisorDeps, spec: VmSpec, readyTimeoutMs: number) {
+  /** @param left a machine that an earlier process of ours started for the same: this one's now. */
+  constructor(deps: SupervisorDeps, spec: VmSpec, readyTimeoutMs: number, left?: Machine) {
     this.#deps = deps;
     this.#spec = spec;
     this.#readyTimeoutMs = readyTimeoutMs;
     this.#state = initialState(deps.clock.nowMs());
+    this.#left = left;
+    if (!left) this.#adoption.resolve();
+  }
+
+  /** Resolves when the machine that was left running serves again, or turned out not to. */
+  get adoption(): Promise<void> {
+    return this.#adoption.promise;
   }
 
   get spec(): VmSpec {
@@ -122,6 +136,7 @@ export class VmSupervisor {
     this.#apply({ kind: 'stopped' });
     this.#stop.abort(new Error('the VM is being stopped'));
     await this.#running;
+    await this.#left?.stop();
   }
 
   async #run(): Promise<void> {
@@ -148,7 +163,10 @@ export class VmSupervisor {
 
   /** From the image to the end of the machine. Always throws: a machine that is wanted never ends well. */
   async #serveOnce(signal: AbortSignal): Promise<never> {
-    const { clock, hypervisor, random } = this.#deps;
+    const { clock, hypervisor, random, recordMachine } = this.#deps;
+    const left = this.#left;
+    this.#left = undefined;
+    if (left) return this.#serveBy(left, signal);
     const startMs = clock.monotonicMs();
     const image = await this.#deps.fetchImage(this.#spec, signal);
     this.#spec = { ...this.#spec, imageDigest: image.digest };
@@ -158,6 +176,7 @@ export class VmSupervisor {
 
     this.#machineId = `${this.#spec.name.slice(0, 24)}-${randomId(random, 6)}`;
     const { name, configuration } = this.#spec;
+    await recordMachine(this.#spec, this.#machineId);
     const machine = await hypervisor.start({ id: this.#machineId, name, image, configuration }, signal);
     try {
       await this.#untilAnswering(machine, image, signal);
@@ -171,6 +190,25 @@ export class VmSupervisor {
       this.#apply({ kind: 'answered', machine });
       throw poolError('machine_failed', await this.#untilDead(machine, image, signal));
     } finally {
+      await machine.stop();
+    }
+  }
+
+  /** As `serveOnce`, with a machine that was left running. */
+  async #serveBy(machine: Machine, signal: AbortSignal): Promise<never> {
+    const { clock, probe } = this.#deps;
+    this.#machineId = machine.id;
+    try {
+      const image = await this.#deps.fetchImage(this.#spec, signal);
+      const { readyPath } = image.manifest.http;
+      if (!(await probe(clock, machine.addresses[0], readyPath, LIFE_SIGN_LIMIT_MS, signal))) {
+        throw poolError('machine_failed', 'the guest did not answer when its machine was taken over');
+      }
+      this.#apply({ kind: 'adopted', machine });
+      this.#adoption.resolve();
+      throw poolError('machine_failed', await this.#untilDead(machine, image, signal));
+    } finally {
+      this.#adoption.resolve();
       await machine.stop();
     }
   }

@@ -20,6 +20,8 @@ export interface VmTables {
     latest_version: number;
   };
   pool_vm_version: VersionRow & { name: string; role: 'next' | 'previous' };
+  /** The one machine that may run for a version, written before it is started. */
+  pool_machine: { name: string; version: number; machine_id: string };
 }
 
 interface VersionRow {
@@ -48,6 +50,13 @@ const vmSchema = z.object({
   created_at_ms: z.coerce.number(),
   latest_version: z.coerce.number(),
 });
+
+/** Which machine may run for which version of which VM. */
+export interface MachinePlace {
+  readonly name: string;
+  readonly version: number;
+  readonly machineId: string;
+}
 
 export async function loadVmRecords(db: Kysely<VmTables>): Promise<VmRecord[]> {
   const rows = await db.selectFrom('pool_vm').selectAll().orderBy('created_at_ms').execute();
@@ -89,6 +98,8 @@ export async function saveVersions(db: Kysely<VmTables>, name: string, versions:
     .set({ ...rowOf(current), latest_version: latest })
     .where('name', '=', name)
     .execute();
+  const running = [current, ...(next ? [next] : [])].map(({ version }) => version);
+  await db.deleteFrom('pool_machine').where('name', '=', name).where('version', 'not in', running).execute();
   await db.deleteFrom('pool_vm_version').where('name', '=', name).execute();
   for (const [role, version] of [
     ['next', next],
@@ -105,7 +116,23 @@ export async function saveVersions(db: Kysely<VmTables>, name: string, versions:
 /** To be called in a transaction. */
 export async function deleteVm(db: Kysely<VmTables>, name: string): Promise<void> {
   await db.deleteFrom('pool_vm').where('name', '=', name).execute();
+  await db.deleteFrom('pool_machine').where('name', '=', name).execute();
   await db.deleteFrom('pool_vm_version').where('name', '=', name).execute();
+}
+
+/** From now on no machine but this one runs for the version. */
+export async function saveMachine(db: Kysely<VmTables>, place: MachinePlace): Promise<void> {
+  const { name, version, machineId } = place;
+  await db
+    .insertInto('pool_machine')
+    .values({ name, version, machine_id: machineId })
+    .onConflict((conflict) => conflict.columns(['name', 'version']).doUpdateSet({ machine_id: machineId }))
+    .execute();
+}
+
+export async function loadMachines(db: Kysely<VmTables>): Promise<MachinePlace[]> {
+  const rows = await db.selectFrom('pool_machine').selectAll().execute();
+  return rows.map(({ name, version, machine_id }) => ({ name, version, machineId: machine_id }));
 }
 
 function versionOf(row: VersionRow): VmVersion {

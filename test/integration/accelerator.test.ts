@@ -153,7 +153,7 @@ exec '${toolPath('qemu-system-x86_64')}' "$@"
       join(folder, 'killed'),
     );
     // It may have come to its end by itself.
-    expect(await next.endStrays()).toBeLessThanOrEqual(1);
+    expect((await next.takeOver()).endedCount).toBeLessThanOrEqual(1);
     expect(machinesIn(join(folder, 'killed'))).toEqual([]);
   });
 

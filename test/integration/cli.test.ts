@@ -250,11 +250,7 @@ needs('qemu-system-x86_64')('orilla beside one that runs', () => {
   test('image rm refuses an image that a VM runs from; vm stop frees it', async () => {
     const { vms } = await running.status();
     const digest = vms.find(({ name }) => name === 'loud')?.imageDigest ?? '';
-    expectFailure(
-      await run('image', 'rm', digest),
-      1,
-      /the VM loud needs it; "orilla vm stop loud" first/,
-    );
+    expectFailure(await run('image', 'rm', digest), 1, /the VM loud needs it; "orilla vm stop loud" first/);
     expect(await run('vm', 'stop', 'loud')).toMatchObject({ code: 0, stdout: 'stopped loud\n' });
     expectFailure(await run('vm', 'stop', 'loud'), 1, /no VM is named "loud"/);
     expectFailure(await run('vm', 'logs', 'loud'), 1, /no VM is named "loud"/);

@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
   existsSync,
@@ -19,6 +19,7 @@ import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 
 import { systemClock, systemRandom } from '../../src/base/index.ts';
 import { endProcess } from '../../src/platform/process/index.ts';
 import { silentLog } from '../../src/platform/telemetry/index.ts';
+import { QmpClient } from '../../src/pool/hypervisor/qemu/qmp.ts';
 import { type Machine, QemuHypervisor, type StoredImage } from '../../src/pool/index.ts';
 import { probeHttp, untilReady } from '../../src/pool/readiness.ts';
 import type { Configuration } from '../../src/pool/schema.ts';
@@ -136,30 +137,44 @@ needs('qemu-system-x86_64')('QEMU', () => {
     });
   });
 
-  describe('strays of a process that was killed', () => {
-    test('are ended by the next one, with their run directories; those of another folder are left alone', async () => {
+  describe('machines of a process that was killed', () => {
+    test('are taken over by the next one; those of another folder are left alone', async () => {
       const [ours, others] = [join(folder, 'killed'), join(folder, 'killed-2')];
-      const parents = [await startInChild(ours), await startInChild(others)];
-      for (const { child } of parents) {
-        child.kill('SIGKILL');
-        await once(child, 'close');
-      }
-      const [stray, neighbour] = parents.map(({ pid }) => pid);
-      expect(machinesIn(ours).map(({ pid }) => pid)).toEqual([stray]);
-      expect(existsSync(join(ours, 'stray', 'qmp'))).toBe(true);
+      const [own, neighbour] = [await startInKilled(ours), await startInKilled(others)];
+      expect(machinesIn(ours)).toMatchObject([{ pid: own }]);
 
-      expect(await hypervisorIn(ours).endStrays()).toBe(1);
+      const { machines, endedCount } = await hypervisorIn(ours).takeOver();
+      expect(machines).toMatchObject([{ id: 'left', pid: own, accelerator: 'tcg' }]);
+      expect(endedCount).toBe(0);
+      await answering(machines[0]!);
+      await machines[0]!.stop();
       expect(machinesIn(ours)).toEqual([]);
-      expect(existsSync(join(ours, 'stray'))).toBe(false);
-      expect(machinesIn(others).map(({ pid }) => pid)).toEqual([neighbour]);
-      expect(existsSync(join(others, 'stray', 'qmp'))).toBe(true);
-
-      expect(await hypervisorIn(others).endStrays()).toBe(1);
-      expect(await hypervisorIn(others).endStrays()).toBe(0);
+      expect(readdirSync(ours)).toEqual([]);
+      expect(machinesIn(others)).toMatchObject([{ pid: neighbour }]);
+      expect(existsSync(join(others, 'left', 'qmp'))).toBe(true);
     });
 
-    /** A process that starts a machine as the product does, and then does nothing. */
-    async function startInChild(run: string): Promise<{ child: ChildProcess; pid: number }> {
+    test('are ended, with their files, when nothing says what they are', async () => {
+      const run = join(folder, 'killed-3');
+      await startInKilled(run);
+      rmSync(join(run, 'left', 'machine.json'));
+      expect(await hypervisorIn(run).takeOver()).toEqual({ machines: [], endedCount: 1 });
+      expect(machinesIn(run)).toEqual([]);
+      expect(readdirSync(run)).toEqual([]);
+    });
+
+    test('are ended when they do not run', async () => {
+      const run = join(folder, 'killed-4');
+      await startInKilled(run);
+      const monitor = await QmpClient.connect(systemClock, join(run, 'left', 'qmp'), signal());
+      await monitor.execute('stop');
+      monitor.close();
+      expect(await hypervisorIn(run).takeOver()).toEqual({ machines: [], endedCount: 1 });
+      expect(await hypervisorIn(run).takeOver()).toEqual({ machines: [], endedCount: 0 });
+    });
+
+    /** A process that starts a machine as the product does, and is killed. Gives the machine's. */
+    async function startInKilled(run: string): Promise<number> {
       const source = (path: string) => pathToFileURL(join(import.meta.dirname, '..', '..', 'src', path)).href;
       const program = `
         const { QemuHypervisor } = await import('${source('pool/index.ts')}');
@@ -170,11 +185,13 @@ needs('qemu-system-x86_64')('QEMU', () => {
         const machine = await hypervisor.start(JSON.parse(process.argv[2]), new AbortController().signal);
         console.log(machine.pid);
         setInterval(() => {}, 60_000);`;
-      const args = ['--input-type=module', '-e', program, run, JSON.stringify(specOf('stray'))];
+      const args = ['--input-type=module', '-e', program, run, JSON.stringify(specOf('left'))];
       const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
       onTestFinished(() => void child.kill('SIGKILL'));
       const [line] = (await once(createInterface({ input: child.stdout }), 'line')) as [string];
-      return { child, pid: Number(line) };
+      child.kill('SIGKILL');
+      await once(child, 'close');
+      return Number(line);
     }
   });
 
@@ -198,8 +215,8 @@ needs('qemu-system-x86_64')('QEMU', () => {
       expect(existsSync(long)).toBe(false);
     });
 
-    // Of the files that the disk takes one is its root; the next are for run folder, run directory, disk and both logs.
-    test.for([2, 3, 4, 5])('because only %i files fit on the disk says so', async (count, context) => {
+    // Of the files that the disk takes one is its root; the next are for run folder, run directory, disk, record and both logs.
+    test.for([2, 3, 4, 5, 6])('because only %i files fit on the disk says so', async (count, context) => {
       const run = join(smallDisk(context, `size=1m,nr_inodes=${count}`), 'run');
       const starting = hypervisorIn(run).start(specOf('full', { ...SMALL, diskBytes: 2 ** 20 }), signal());
       await expect(starting).rejects.toMatchObject({
@@ -210,7 +227,7 @@ needs('qemu-system-x86_64')('QEMU', () => {
     });
 
     test('because no room is left for what QEMU itself writes says so', async (context) => {
-      const run = join(smallDisk(context, 'size=1m,nr_inodes=6'), 'run');
+      const run = join(smallDisk(context, 'size=1m,nr_inodes=7'), 'run');
       const starting = hypervisorIn(run).start(specOf('full', { ...SMALL, diskBytes: 2 ** 20 }), signal());
       await expect(starting).rejects.toThrow('No space left on device');
       expect(machinesIn(run)).toEqual([]);

@@ -21,7 +21,7 @@ beforeEach(async () => {
 });
 
 const options = () => ({ folder, gateway: { workers: 2 }, origins: { photos: { port: origin.port } } });
-const pidsOf = (workers: readonly { pid: number }[]) => workers.map(({ pid }) => pid).sort();
+const pidsOf = (workers: readonly { pid: number }[]) => workers.map(({ pid }) => pid).sort((a, b) => a - b);
 
 /** Visits, each over a connection of its own, as many at a time as there are visitors. */
 async function visits(orilla: RunningOrilla, count: number): Promise<Map<string, number>> {

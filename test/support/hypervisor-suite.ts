@@ -9,6 +9,13 @@ export function hypervisorSuite(make: () => Hypervisor, specOf: (id: string) => 
     hypervisor.start(specOf(id), new AbortController().signal);
   const urlOf = ({ addresses: [{ host, port }] }: Machine) => `http://${host}:${port}/`;
 
+  const takenOver = async (hypervisor: Hypervisor, id: string) => {
+    const { machines, endedCount } = await hypervisor.takeOver();
+    expect(machines.map((machine) => machine.id)).toEqual([id]);
+    expect(endedCount).toBe(0);
+    return machines[0]!;
+  };
+
   it('starts a machine whose server answers, and ends it', async () => {
     const machine = await start(make(), 'one');
     try {
@@ -41,6 +48,32 @@ export function hypervisorSuite(make: () => Hypervisor, specOf: (id: string) => 
     const starting = make().start(specOf('off'), calledOff.signal);
     calledOff.abort(new Error('called off'));
     await expect(starting).rejects.toThrow('called off');
+  });
+
+  it('takes over a machine that runs, as it is: its process, its address, its console', async () => {
+    const hypervisor = make();
+    const started = await start(hypervisor, 'left');
+    const left = await takenOver(hypervisor, 'left');
+    expect(left).toMatchObject({
+      pid: started.pid,
+      addresses: started.addresses,
+      accelerator: started.accelerator,
+    });
+    await untilReady(systemClock, probeHttp, left.addresses[0], '/', AbortSignal.timeout(60_000));
+    expect(await hypervisor.consoleTail('left')).not.toBe('');
+    await left.stop();
+    await expect(fetch(urlOf(left), { signal: AbortSignal.timeout(5000) })).rejects.toThrow();
+    await left.stop();
+    expect((await hypervisor.takeOver()).machines).toEqual([]);
+  });
+
+  it('notices that a machine which it took over is killed', async () => {
+    const hypervisor = make();
+    const started = await start(hypervisor, 'left');
+    const left = await takenOver(hypervisor, 'left');
+    process.kill(left.pid, 'SIGKILL');
+    expect(await left.exited).toMatch(/ended/);
+    await started.stop();
   });
 
   it("keeps the end of the guest's console", async () => {

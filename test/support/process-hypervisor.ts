@@ -1,6 +1,6 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { systemClock } from '../../src/base/index.ts';
-import type { Hypervisor, Machine, MachineSpec } from '../../src/pool/index.ts';
+import type { Hypervisor, LeftMachines, Machine, MachineSpec, StartedMachine } from '../../src/pool/index.ts';
 
 /** The guest: an HTTP server that tells its name, holds an answer back, or breaks off, as the path asks. */
 const GUEST = `
@@ -18,38 +18,39 @@ server.listen(0, '127.0.0.1', () => console.log(server.address().port));
 
 /** Machines as plain processes: the port's second implementation, for tests that need many starts and no guest. */
 export class ProcessHypervisor implements Hypervisor {
-  readonly #machines = new Map<string, { child: ChildProcess; said: string }>();
+  readonly #said = new Map<string, string>();
+  readonly #running = new Map<string, Machine>();
   /** Starts that are to fail, one after the other. */
   failures: Error[] = [];
   starts = 0;
 
-  async start(spec: MachineSpec, signal: AbortSignal): Promise<Machine> {
+  async start(spec: MachineSpec, signal: AbortSignal): Promise<StartedMachine> {
     this.starts += 1;
     signal.throwIfAborted();
     const failure = this.failures.shift();
     if (failure) throw failure;
     const startedAtMs = systemClock.monotonicMs();
     const child = spawn(process.execPath, ['-e', GUEST, spec.name], { stdio: ['ignore', 'pipe', 'inherit'] });
-    const machine = { child, said: '' };
-    this.#machines.set(spec.id, machine);
     const exited = new Promise<string>((resolve) => {
-      child.once('exit', (code, killer) => resolve(`the process ended with ${killer ?? code}`));
+      child.once('exit', (code, killer) => {
+        this.#running.delete(spec.id);
+        resolve(`the process ended with ${killer ?? code}`);
+      });
     });
     const port = await new Promise<number>((resolve, reject) => {
       child.once('error', reject);
       child.stdout.setEncoding('utf8').on('data', (text: string) => {
-        machine.said += text;
-        resolve(Number(machine.said));
+        this.#said.set(spec.id, text);
+        resolve(Number(text));
       });
       signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
     }).catch((error: unknown) => {
       child.kill('SIGKILL');
       throw error;
     });
-    return {
+    const machine: Machine = {
       id: spec.id,
       pid: child.pid ?? 0,
-      startedAtMs,
       addresses: [{ host: '127.0.0.1', port }],
       accelerator: 'tcg',
       exited,
@@ -58,13 +59,16 @@ export class ProcessHypervisor implements Hypervisor {
         await exited;
       },
     };
+    this.#running.set(spec.id, machine);
+    return { ...machine, startedAtMs };
   }
 
-  async endStrays(): Promise<number> {
-    return 0;
+  /** Whoever used it before is as good as dead to it. */
+  async takeOver(): Promise<LeftMachines> {
+    return { machines: [...this.#running.values()], endedCount: 0 };
   }
 
   async consoleTail(id: string): Promise<string> {
-    return this.#machines.get(id)?.said ?? '';
+    return this.#said.get(id) ?? '';
   }
 }

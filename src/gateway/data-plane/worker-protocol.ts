@@ -106,7 +106,7 @@ export function fromSnapshotData({ routes, keys, ...rest }: SnapshotData): Route
 const LINE_LIMIT_BYTES = 256 * 2 ** 20;
 
 /** Calls `onMessage` for each message; ends the connection at what is none. */
-export function readMessages<Message>(socket: Socket, onMessage: (message: Message) => void): void {
+export function readMessages(socket: Socket, onMessage: (message: unknown) => void): void {
   let unread: string[] = [];
   let unreadLength = 0;
   socket.setEncoding('utf8');
@@ -122,7 +122,7 @@ export function readMessages<Message>(socket: Socket, onMessage: (message: Messa
         socket.destroy();
         return;
       }
-      onMessage(message as Message);
+      onMessage(message);
     }
     if (from === text.length) return;
     unread.push(text.slice(from));

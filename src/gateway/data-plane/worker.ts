@@ -65,7 +65,7 @@ class Worker {
       if (!this.#plane || !existsSync(dirname(this.#socketPath))) process.exit(1);
       systemClock.after(RECONNECT_MS, () => this.#connect());
     });
-    readMessages<ToWorker>(link, (message) => void this.#onMessage(message));
+    readMessages(link, (message) => void this.#onMessage(message as ToWorker));
   }
 
   async #onMessage(message: ToWorker): Promise<void> {

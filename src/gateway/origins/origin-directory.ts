@@ -119,8 +119,12 @@ export class OriginDirectory {
       this.#checkConfigured(configured, added);
       const entries: Entry[] = [];
       for (const { offload, ...spec } of configured) {
-        const limits = offload && { maxVms: offload.maxVms, imageHosts: offload.imageHosts };
-        entries.push(await this.#enrol({ ...spec, offload: limits }, 'configuration', offload?.tokenFile));
+        const { tokenFile, ...limits } = offload ?? { tokenFile: undefined };
+        const bare: NewOrigin = {
+          ...spec,
+          offload: offload && (limits as NonNullable<NewOrigin['offload']>),
+        };
+        entries.push(await this.#enrol(bare, 'configuration', tokenFile));
       }
       this.#replace([...entries, ...added]);
     });

@@ -27,7 +27,17 @@ export const newOriginSchema = z.strictObject({
   hosts: hostsSchema,
   upstream: httpServerSchema,
   /** Absent for an origin that is forwarded and tagged, and cannot load VMs. */
-  offload: z.strictObject({ maxVms: maxVmsSchema, imageHosts: imageHostsSchema }).optional(),
+  offload: z
+    .strictObject({
+      maxVms: maxVmsSchema,
+      /** What the memory of all its VMs may come to; not limited when absent. */
+      maxMemoryBytes: z
+        .int()
+        .min(2 ** 20)
+        .optional(),
+      imageHosts: imageHostsSchema,
+    })
+    .optional(),
 });
 export type NewOrigin = z.output<typeof newOriginSchema>;
 
@@ -37,7 +47,9 @@ export const originSchema = z.object({
   upstream: z.string(),
   /** Where it was named; what stands in the configuration is changed there. */
   source: z.enum(['configuration', 'command']),
-  offload: z.object({ maxVms: z.int(), imageHosts: z.array(z.string()) }).optional(),
+  offload: z
+    .object({ maxVms: z.int(), maxMemoryBytes: z.int().optional(), imageHosts: z.array(z.string()) })
+    .optional(),
   /** True while a second token is accepted beside the first. */
   isRotating: z.boolean(),
 });

@@ -13,6 +13,9 @@
 
 export const FIELD_LIMIT = 100;
 
+/** Spellings of special names that are remembered. */
+const SPELLING_LIMIT = 256;
+
 const COLON = 0x3a;
 const CR = 0x0d;
 const LF = 0x0a;
@@ -45,6 +48,8 @@ export type FieldRole =
 export class SpecialFields {
   readonly #roles: ReadonlyMap<string, FieldRole>;
   readonly #dropped: RegExp | undefined;
+  /** By name as it was spelt: there are few spellings, and they come again. */
+  readonly #spellings = new Map<string, FieldRole>();
   /** By length and first letter: 1 where a special name has them. */
   readonly #isCandidate = new Uint8Array(256 * 32);
 
@@ -66,6 +71,14 @@ export class SpecialFields {
   }
 
   roleOf(name: string): FieldRole | undefined {
+    const known = this.#spellings.get(name);
+    if (known !== undefined) return known;
+    const role = this.#find(name);
+    if (role !== undefined && this.#spellings.size < SPELLING_LIMIT) this.#spellings.set(name, role);
+    return role;
+  }
+
+  #find(name: string): FieldRole | undefined {
     const key = name.toLowerCase().replaceAll('_', '-');
     const role = this.#roles.get(key);
     if (role !== undefined) return name.includes('_') ? 'drop' : role;

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { DOWNGRADE_CASES, fieldsOf, SMUGGLED, SOUND } from '../../../../test/smuggling/downgrade-cases.ts';
+import { DOWNGRADE_CASES, fieldsOf, SMUGGLED, SOUND } from '../../../../test/support/downgrade-cases.ts';
 import { type HttpsSite, startHttpsSite } from '../../../../test/support/https-site.ts';
 import {
   data,

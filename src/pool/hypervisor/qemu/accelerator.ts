@@ -57,7 +57,7 @@ export class AcceleratorProbe {
 
   /**
    * @param verdictPath where the verdict is kept for the next start.
-   * @param runFolder that of the hypervisor: after a crash of ours its `endStrays` finds a QEMU that hangs in a probe.
+   * @param runFolder that of the hypervisor: after a crash of ours its `takeOver` ends a QEMU that hangs in a probe.
    */
   constructor(deps: { clock: Clock; log: Log }, verdictPath: string, runFolder: string) {
     this.#clock = deps.clock;

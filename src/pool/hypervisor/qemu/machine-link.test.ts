@@ -5,6 +5,7 @@ import { ALL_LINKS, LINK_COUNT, linksFor, machineLink } from './machine-link.ts'
 describe("a machine's link", () => {
   test('has both addresses of a pair, a name that says which, and a user', () => {
     expect(machineLink(0x1234)).toEqual({
+      index: 0x1234,
       name: 'orilla1234',
       hostAddress: '198.18.36.104',
       machineAddress: '198.18.36.105',

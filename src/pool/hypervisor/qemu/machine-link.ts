@@ -7,6 +7,8 @@
 import { createHash } from 'node:crypto';
 
 export interface MachineLink {
+  /** From which all else follows; below `LINK_COUNT`. */
+  readonly index: number;
   /** The host's end; at most 15 octets (Linux, IFNAMSIZ). */
   readonly name: string;
   readonly hostAddress: string;
@@ -34,6 +36,7 @@ const FIRST_USER_ID = 1_900_000_000;
 export function machineLink(index: number): MachineLink {
   const address = (offset: number) => `198.18.${(2 * index + offset) >> 8}.${(2 * index + offset) & 255}`;
   return {
+    index,
     name: `orilla${index.toString(16).padStart(4, '0')}`,
     hostAddress: address(0),
     machineAddress: address(1),

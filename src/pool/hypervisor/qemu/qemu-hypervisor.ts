@@ -1,13 +1,11 @@
-import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock, Random } from '../../../base/index.ts';
-import { endProcess, processesIn } from '../../../platform/process/index.ts';
 import type { Log } from '../../../platform/telemetry/index.ts';
 import type { StoredImage } from '../../images/image-store.ts';
-import type { Accelerator, Hypervisor, Machine, MachineSpec } from '../hypervisor.ts';
-import { NAME_PREFIX } from './command-line.ts';
+import type { Accelerator, Hypervisor, LeftMachines, MachineSpec, StartedMachine } from '../hypervisor.ts';
 import { addressesOf, QemuLauncher } from './qemu-launcher.ts';
 import { RUN_FILES, readTail } from './run-files.ts';
+import { takeOverMachines } from './takeover.ts';
 import { Templates } from './templates.ts';
 
 /** From spawn to an answering monitor; 100 ms on a quiet machine. */
@@ -48,7 +46,7 @@ export class QemuHypervisor implements Hypervisor {
     }
   }
 
-  async start(spec: MachineSpec, signal: AbortSignal): Promise<Machine> {
+  async start(spec: MachineSpec, signal: AbortSignal): Promise<StartedMachine> {
     const accelerator = await this.#deps.chooseAccelerator(spec.image, signal);
     const templates = isCloneable(spec) ? this.#templates : undefined;
     const clone = await templates?.clone(spec, accelerator, signal);
@@ -64,12 +62,8 @@ export class QemuHypervisor implements Hypervisor {
     return { ...machine, stop };
   }
 
-  /** A stray is told by what it is: a QEMU of ours that works in one of our run directories. No record can be lost. */
-  async endStrays(): Promise<number> {
-    const strays = processesIn(this.#runFolder, (argv) => argv.some((arg) => arg.startsWith(NAME_PREFIX)));
-    await Promise.all(strays.map((identity) => endProcess(this.#deps.clock, identity)));
-    await rm(this.#runFolder, { recursive: true, force: true });
-    return strays.length;
+  takeOver(): Promise<LeftMachines> {
+    return takeOverMachines({ ...this.#deps, launcher: this.#launcher }, this.#runFolder);
   }
 
   consoleTail(id: string): Promise<string> {
@@ -81,13 +75,15 @@ export class QemuHypervisor implements Hypervisor {
     await this.#templates?.make(spec, await this.#deps.chooseAccelerator(spec.image, signal), signal);
   }
 
-  #boot(spec: MachineSpec, accelerator: Accelerator, signal: AbortSignal): Promise<Machine> {
+  #boot(spec: MachineSpec, accelerator: Accelerator, signal: AbortSignal): Promise<StartedMachine> {
     const inputs = [spec.image.kernelPath, spec.image.initrdPath];
     const request = { spec, accelerator, memory: 'own', inputs, limitMs: MONITOR_TIMEOUT_MS } as const;
     return this.#launcher.launch(request, signal, async (launched) => {
       const monitor = await this.#launcher.monitorOf(launched);
       try {
-        return this.#launcher.machineOf(launched, request, await addressesOf(launched, monitor, spec));
+        const addresses = await addressesOf(launched, monitor, spec.image.manifest.http.port);
+        const { startedAtMs } = launched;
+        return { ...this.#launcher.machineOf(launched, accelerator, addresses), startedAtMs };
       } finally {
         monitor.close();
       }

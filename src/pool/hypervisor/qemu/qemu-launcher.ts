@@ -1,5 +1,5 @@
 import { chmod, chown, mkdir, rm, truncate, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { type Clock, deadline, systemCode } from '../../../base/index.ts';
 import type { Log } from '../../../platform/telemetry/index.ts';
 import { poolError } from '../../errors.ts';
@@ -9,9 +9,10 @@ import { LINK_TAKEN_STATUS } from './confinement.ts';
 import { type ConfinementSupport, confinementSupport } from './confinement-support.ts';
 import { guestClockOption } from './guest-clock.ts';
 import { ALL_LINKS, linksFor, type MachineLink } from './machine-link.ts';
-import { QemuProcess } from './qemu-process.ts';
+import { writeMachineRecord } from './machine-record.ts';
+import { QemuProcess, type RunningQemu } from './qemu-process.ts';
 import { QmpClient } from './qmp.ts';
-import { keepShort, RUN_FILES } from './run-files.ts';
+import { keepShort, lastWordsIn, RUN_FILES } from './run-files.ts';
 
 /** sockaddr_un.sun_path has 108 octets, one of them the final NUL (unix(7)). */
 const SOCKET_PATH_LIMIT = 107;
@@ -101,6 +102,9 @@ export class QemuLauncher {
     let qemu: QemuProcess | undefined;
     try {
       await makeRunDirectory(directory, spec.configuration.diskBytes, link?.userId);
+      if (memory !== 'template') {
+        await writeMachineRecord(directory, { accelerator, port: http.port, linkIndex: link?.index });
+      }
       const startedAtMs = this.#clock.monotonicMs();
       const clockOption = await guestClockOption();
       qemu = await QemuProcess.spawn({
@@ -121,7 +125,7 @@ export class QemuLauncher {
     } catch (error) {
       await qemu?.kill();
       const status = (await qemu?.exited)?.status;
-      const lastWords = (await qemu?.lastWords()) ?? '';
+      const lastWords = qemu ? await lastWordsIn(directory) : '';
       await rm(directory, { recursive: true, force: true });
       signal.throwIfAborted();
       if (link && status === LINK_TAKEN_STATUS) throw new LinkTaken();
@@ -136,16 +140,16 @@ export class QemuLauncher {
     return QmpClient.connect(this.#clock, join(directory, RUN_FILES.monitor), waiting);
   }
 
-  /** A machine of what was launched, from now on the caller's: its directory goes when it ends. */
+  /** A machine of what was launched, or taken over, from now on the caller's: its directory goes when it ends. */
   machineOf(
-    { qemu, directory, startedAtMs }: Launched,
-    { spec, accelerator }: LaunchRequest,
+    { qemu, directory }: { readonly qemu: RunningQemu; readonly directory: string },
+    accelerator: Accelerator,
     addresses: Machine['addresses'],
   ): Machine {
     const keeping = keepLogsShort(this.#clock, directory, qemu.ended);
     const exited = qemu.exited.then(async ({ reason }) => {
       await keeping;
-      const lastWords = await qemu.lastWords();
+      const lastWords = await lastWordsIn(directory);
       await rm(directory, { recursive: true, force: true }).catch((err: unknown) =>
         this.#log.warn({ err, directory }, 'run directory not removed'),
       );
@@ -155,19 +159,19 @@ export class QemuLauncher {
       await qemu.kill();
       await exited;
     };
-    return { id: spec.id, pid: qemu.pid, startedAtMs, addresses, accelerator, exited, stop };
+    return { id: basename(directory), pid: qemu.pid, addresses, accelerator, exited, stop };
   }
 }
 
 /** Where connections to the guest's HTTP server go. */
 export async function addressesOf(
-  { link }: Launched,
+  { link }: { readonly link: MachineLink | undefined },
   monitor: QmpClient,
-  { image }: MachineSpec,
+  port: number,
 ): Promise<[Address, ...Address[]]> {
-  if (link) return [{ host: link.machineAddress, port: image.manifest.http.port }];
+  if (link) return [{ host: link.machineAddress, port }];
   const usernet = await monitor.execute('human-monitor-command', { 'command-line': 'info usernet' });
-  const [first, ...others] = forwardedPorts(String(usernet)).map((port) => ({ host: '127.0.0.1', port }));
+  const [first, ...others] = forwardedPorts(String(usernet)).map((own) => ({ host: '127.0.0.1', port: own }));
   if (!first) throw poolError('machine_failed', 'QEMU does not tell its forwarded ports');
   return [first, ...others];
 }

@@ -4,7 +4,7 @@ import { access, constants, type FileHandle, open } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { poolError } from '../../errors.ts';
 import { type Confinement, confinedCommand } from './confinement.ts';
-import { openLog, RUN_FILES, readTail } from './run-files.ts';
+import { openLog, RUN_FILES } from './run-files.ts';
 
 /** The first descriptor after standard input, output and error: the console's file. */
 export const CONSOLE_DESCRIPTOR = 3;
@@ -26,17 +26,25 @@ export interface QemuLaunch {
 /** By which path QEMU opens what it was given as a descriptor. */
 export const inputPath = (index: number): string => `/proc/self/fd/${INPUT_DESCRIPTOR + index}`;
 
-/** A QEMU that runs. */
-export class QemuProcess {
-  readonly #child: ChildProcess;
-  readonly #directory: string;
-  readonly #ended = new AbortController();
+/** A QEMU that runs, whoever started it. */
+export interface RunningQemu {
+  readonly pid: number;
+  /** Aborts when it has ended. */
+  readonly ended: AbortSignal;
   /** How it ended. */
+  readonly exited: Promise<{ readonly reason: string }>;
+  /** Ends it at once; resolves when it is gone: until then it holds its memory, its address and its directory. */
+  kill(): Promise<void>;
+}
+
+/** A QEMU that this process started. */
+export class QemuProcess implements RunningQemu {
+  readonly #child: ChildProcess;
+  readonly #ended = new AbortController();
   readonly exited: Promise<{ readonly status: number | null; readonly reason: string }>;
 
-  private constructor(child: ChildProcess, directory: string) {
+  private constructor(child: ChildProcess) {
     this.#child = child;
-    this.#directory = directory;
     this.exited = new Promise((resolve) => {
       child.once('exit', (status, killer) => {
         this.#ended.abort(new Error('QEMU ended'));
@@ -72,7 +80,7 @@ export class QemuProcess {
       });
       await new Promise<void>((resolve, reject) => child.once('spawn', resolve).once('error', reject));
       child.unref();
-      return new QemuProcess(child, directory);
+      return new QemuProcess(child);
     } finally {
       for (const handle of opened) await handle.close();
     }
@@ -82,18 +90,10 @@ export class QemuProcess {
     return this.#child.pid ?? 0;
   }
 
-  /** Aborts when it has ended. */
   get ended(): AbortSignal {
     return this.#ended.signal;
   }
 
-  /** The last lines of what it, or what was to start it, had to complain about. */
-  async lastWords(): Promise<string> {
-    const lines = (await readTail(join(this.#directory, RUN_FILES.errors))).trim().split('\n');
-    return lines.slice(-3).join(' ').slice(0, 500);
-  }
-
-  /** Ends it at once; resolves when it is gone: until then it holds its memory, its address and its directory. */
   async kill(): Promise<void> {
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
     // While we wait for its end it keeps this process alive.

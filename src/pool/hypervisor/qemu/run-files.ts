@@ -1,5 +1,6 @@
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
+import { join } from 'node:path';
 
 /** The files of one machine in its run directory. Short names: a Unix socket's path has at most 107 octets. */
 export const RUN_FILES = {
@@ -11,6 +12,8 @@ export const RUN_FILES = {
   console: 'console.log',
   errors: 'qemu.log',
   disk: 'disk.raw',
+  /** What another process has to know to take the machine over; ours, and never QEMU's to change. */
+  record: 'machine.json',
 } as const;
 
 /** What `readTail` gives at most. */
@@ -30,6 +33,12 @@ export async function readTail(path: string): Promise<string> {
   } finally {
     await handle.close();
   }
+}
+
+/** The last lines of what a machine's QEMU, or what was to start it, had to complain about. */
+export async function lastWordsIn(directory: string): Promise<string> {
+  const lines = (await readTail(join(directory, RUN_FILES.errors))).trim().split('\n');
+  return lines.slice(-3).join(' ').slice(0, 500);
 }
 
 /** Cuts a log that has grown too long to its end. */

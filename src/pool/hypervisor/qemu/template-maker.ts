@@ -56,10 +56,10 @@ export async function makeTemplate(
     const inputs = [image.kernelPath, image.initrdPath, template.memory];
     const request = { spec, accelerator, memory: 'template', inputs, limitMs: LIMIT_MS } as const;
     const isMade = await launcher.launch(request, signal, async (launched) => {
-      const machine = launcher.machineOf(launched, request, [{ host: '', port: 0 }]);
+      const machine = launcher.machineOf(launched, accelerator, [{ host: '', port: 0 }]);
       const monitor = await launcher.monitorOf(launched);
       try {
-        const [address] = await addressesOf(launched, monitor, spec);
+        const [address] = await addressesOf(launched, monitor, image.manifest.http.port);
         await untilReady(clock, probeHttp, address, image.manifest.http.readyPath, launched.waiting);
         if (!(await hasPaused(clock, launched))) return false;
         await saveState(clock, monitor, launched, template.state);

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { type Clock, hasCode, messageOf, type Random } from '../../../base/index.ts';
 import type { Log } from '../../../platform/telemetry/index.ts';
 import { probeHttp, untilReady } from '../../readiness.ts';
-import type { Accelerator, Machine, MachineSpec } from '../hypervisor.ts';
+import type { Accelerator, Machine, MachineSpec, StartedMachine } from '../hypervisor.ts';
 import { INPUT } from './command-line.ts';
 import { GuestAgent, resumeMessage } from './guest-agent.ts';
 import { addressesOf, type QemuLauncher, waitAside } from './qemu-launcher.ts';
@@ -43,7 +43,7 @@ export class Templates {
     spec: MachineSpec,
     accelerator: Accelerator,
     signal: AbortSignal,
-  ): Promise<Machine | undefined> {
+  ): Promise<StartedMachine | undefined> {
     const key = await templateKey(spec, accelerator, await this.#deps.launcher.reach());
     const template = await this.#store.find(key);
     if (!template) return undefined;
@@ -63,7 +63,7 @@ export class Templates {
     spec: MachineSpec,
     accelerator: Accelerator,
     signal: AbortSignal,
-  ): Promise<Machine> {
+  ): Promise<StartedMachine> {
     const { clock, launcher, random } = this.#deps;
     const inputs = [template.kernel, spec.image.initrdPath, template.memory, template.state];
     const request = { spec, accelerator, memory: 'clone', inputs, limitMs: CLONE_LIMIT_MS } as const;
@@ -78,7 +78,9 @@ export class Templates {
         await monitor.execute('migrate-incoming', { uri: `fd:${INPUT_DESCRIPTOR + INPUT.state}` });
         await agent.hear('resumed', waiting);
         agent.close();
-        return launcher.machineOf(launched, request, await addressesOf(launched, monitor, spec));
+        const addresses = await addressesOf(launched, monitor, spec.image.manifest.http.port);
+        const { startedAtMs } = launched;
+        return { ...launcher.machineOf(launched, accelerator, addresses), startedAtMs };
       } finally {
         monitor.close();
       }

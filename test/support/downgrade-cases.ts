@@ -3,7 +3,7 @@
  * HTTP/1.1 ("HTTP/2 downgrade", H2.CL, H2.TE and their kin).
  * @module
  */
-import type { Field } from '../support/raw-http2.ts';
+import type { Field } from './raw-http2.ts';
 
 export interface DowngradeCase {
   readonly name: string;

@@ -1,0 +1,97 @@
+import { readlinkSync } from 'node:fs';
+import { readdir, realpath, rm } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { type Clock, deadline, messageOf, systemCode } from '../../../base/index.ts';
+import { endProcess, type ProcessIdentity, processesIn } from '../../../platform/process/index.ts';
+import type { Log } from '../../../platform/telemetry/index.ts';
+import { poolError } from '../../errors.ts';
+import type { LeftMachines, Machine } from '../hypervisor.ts';
+import { AdoptedQemu } from './adopted-qemu.ts';
+import { NAME_PREFIX } from './command-line.ts';
+import { machineLink } from './machine-link.ts';
+import { readMachineRecord } from './machine-record.ts';
+import { addressesOf, type QemuLauncher } from './qemu-launcher.ts';
+import { QmpClient } from './qmp.ts';
+import { RUN_FILES } from './run-files.ts';
+
+/** A monitor answers in milliseconds, on a busy host in a second. */
+const MONITOR_LIMIT_MS = 5000;
+
+export interface TakeoverDeps {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly launcher: QemuLauncher;
+}
+
+/**
+ * Takes over the QEMUs of ours that work below the run folder, and leaves nothing else there, neither process nor file. One
+ * is known by the directory in which it works, which the kernel tells and no other QEMU can get into; there lies what was
+ * written before it was started.
+ */
+export async function takeOverMachines(deps: TakeoverDeps, runFolder: string): Promise<LeftMachines> {
+  const processes = processesIn(runFolder, (argv) => argv.some((arg) => arg.startsWith(NAME_PREFIX)));
+  const taken = await Promise.all(
+    processes.map(async (identity) => {
+      try {
+        return await takeOver(deps, runFolder, identity);
+      } catch (error) {
+        deps.log.info({ pid: identity.pid, reason: messageOf(error) }, 'machine not taken over');
+        await endProcess(deps.clock, identity, 0);
+        return undefined;
+      }
+    }),
+  );
+  const machines = taken.filter((machine) => machine !== undefined);
+  const kept = new Set(machines.map(({ id }) => id));
+  for (const name of await namesIn(runFolder)) {
+    if (!kept.has(name)) await rm(join(runFolder, name), { recursive: true, force: true });
+  }
+  return { machines, endedCount: taken.length - machines.length };
+}
+
+/** @throws `machine_failed` when it is none that serves somebody. */
+async function takeOver(
+  { clock, launcher }: TakeoverDeps,
+  runFolder: string,
+  identity: ProcessIdentity,
+): Promise<Machine> {
+  const id = await idOf(runFolder, identity);
+  const directory = launcher.directoryOf(id);
+  const record = await readMachineRecord(directory);
+  if (!record) throw poolError('machine_failed', `no record says what runs in ${directory}`);
+  const { accelerator, port, linkIndex } = record;
+  const link = linkIndex === undefined ? undefined : machineLink(linkIndex);
+  const qemu = new AdoptedQemu(clock, identity);
+  const patience = AbortSignal.any([qemu.ended, deadline(clock, MONITOR_LIMIT_MS, 'the monitor is silent')]);
+  const monitor = await QmpClient.connect(clock, join(directory, RUN_FILES.monitor), patience);
+  const hangUp = () => monitor.close();
+  patience.addEventListener('abort', hangUp, { once: true });
+  try {
+    const { name } = (await monitor.execute('query-name')) as { name?: string };
+    const { status } = (await monitor.execute('query-status')) as { status?: string };
+    if (name !== `${NAME_PREFIX}${id}` || status !== 'running') {
+      throw poolError('machine_failed', `QEMU says that it is ${name}, ${status}`);
+    }
+    const addresses = await addressesOf({ link }, monitor, port);
+    return launcher.machineOf({ qemu, directory }, accelerator, addresses);
+  } finally {
+    patience.removeEventListener('abort', hangUp);
+    monitor.close();
+  }
+}
+
+/** A machine's id is the name of its directory, which lies in the run folder itself. */
+async function idOf(runFolder: string, { pid }: ProcessIdentity): Promise<string> {
+  const directory = readlinkSync(`/proc/${pid}/cwd`);
+  if (dirname(directory) === (await realpath(runFolder))) return basename(directory);
+  throw poolError('machine_failed', `it works in ${directory}, which is no run directory`);
+}
+
+async function namesIn(folder: string): Promise<string[]> {
+  try {
+    return await readdir(folder);
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return [];
+    throw error;
+  }
+}

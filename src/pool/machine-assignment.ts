@@ -1,0 +1,30 @@
+import type { Machine } from './hypervisor/hypervisor.ts';
+import type { MachinePlace, VmRecord } from './vm-table.ts';
+
+/** A machine that goes on for a version of a VM. */
+export interface KeptMachine {
+  readonly name: string;
+  readonly version: number;
+  readonly machine: Machine;
+}
+
+/**
+ * Which machines that were left running go on, and for what. A version that is to run keeps the one machine that the store
+ * names for it; any other is unwanted: of a VM that was stopped, of a version that was replaced, from before a restart.
+ */
+export function assignMachines(
+  records: readonly VmRecord[],
+  places: readonly MachinePlace[],
+  machines: readonly Machine[],
+): { readonly kept: readonly KeptMachine[]; readonly unwanted: readonly Machine[] } {
+  const kept: KeptMachine[] = [];
+  const unwanted: Machine[] = [];
+  for (const machine of machines) {
+    const place = places.find(({ machineId }) => machineId === machine.id);
+    const versions = records.find(({ name }) => name === place?.name)?.versions;
+    const isWanted = [versions?.current, versions?.next].some((one) => one && one.version === place?.version);
+    if (place && isWanted) kept.push({ name: place.name, version: place.version, machine });
+    else unwanted.push(machine);
+  }
+  return { kept, unwanted };
+}
