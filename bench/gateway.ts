@@ -3,8 +3,8 @@
  * haproxy.
  *
  * `orilla up` with one origin and no VM, so that every request is tagged, signed and counted; nginx and haproxy add one
- * header. All proxies take turns on one core, with one worker each; the load generators and the origin, an nginx with files in memory, have
- * another. Processor time is the kernel's account, requests and octets are what the load generators count.
+ * header. All proxies take turns on one core, with one worker each; the load generators and the origin, an nginx with files
+ * in memory, have another. Processor time is the kernel's account, requests and octets are what the load generators count.
  * @module
  */
 import { type Bench, type BenchOptions, figure, isMet, type Measurement, median } from './figures.ts';
@@ -26,8 +26,11 @@ import { constantRate, fullLoad, inTurn } from './gateway/rounds.ts';
 
 const ROUNDS = 5;
 const TURN_SECONDS = 4;
-/** In its first second a request by a protocol costs two to three times as much, and after three seconds no more than later. */
-const WARM_UP_SECONDS = 5;
+/**
+ * Until V8 has compiled what a request needs: beside nginx, turn by turn, ours was level after 2 s by HTTP/1.1 and after about
+ * 6 s by HTTPS and HTTP/2, as far as two starts each on a shared machine tell. More than that, because they tell it coarsely.
+ */
+const WARM_UP_SECONDS = 10;
 const PROFILE_LINES = 12;
 
 export const bench: Bench = {

@@ -166,7 +166,7 @@ export class WorkerFleet implements DataPlane {
     while (this.#members.size > 0 && this.#deps.clock.monotonicMs() < deadlineMs) {
       await this.#until(() => this.#members.size === 0);
     }
-    await Promise.all(workers.map((worker) => endProcess(this.#deps.clock, worker, 0)));
+    await Promise.all(workers.map((worker) => endProcess(this.#deps.clock, worker)));
   }
 
   get #socketPath(): string {

@@ -240,7 +240,7 @@ needs('qemu-system-x86_64')('orilla beside one that runs', () => {
     for (let i = 0; i < 3; i += 1) await running.visit('photos.example');
     const table = await run('gateway', 'status');
     expect(table).toMatchObject({ code: 0, stderr: '' });
-    expect(table.stdout).toMatch(/^SITE +SERVED BY .*\nphotos +vm\/loud +\d+ % +\d+ /);
+    expect(table.stdout).toMatch(/^SITE +SERVED BY +OFFLOAD .*\nphotos +vm\/loud +ready +\d+ % +\d+ /);
     const [site] = JSON.parse((await run('gateway', 'status', '--json')).stdout) as Status['origins'];
     expect(site?.requests.vm).toBeGreaterThanOrEqual(3);
     expect(site?.bytes.vm).toBeGreaterThan(0);
