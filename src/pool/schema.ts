@@ -71,10 +71,7 @@ export type ImageManifest = z.infer<typeof imageManifestSchema>;
 /** The resources that a VM gets [gateway G6]. */
 export const configurationSchema = z.strictObject({
   cpus: z.int().min(1).max(256),
-  memoryBytes: z
-    .int()
-    .min(2 ** 20)
-    .max(16 * 2 ** 40),
+  memoryBytes: z.int().min(2 ** 20),
   /** A scratch disk, empty at each start; 0 for none. */
   diskBytes: z
     .int()

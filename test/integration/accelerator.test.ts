@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { accessSync, constants, mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -59,6 +59,8 @@ esac
 exec '${toolPath('qemu-system-x86_64')}' "$@"
 `;
     await mkdir(join(folder, 'bin'));
+    // A confined machine's own user runs it too.
+    await chmod(folder, 0o711);
     await writeFile(join(folder, 'bin', 'qemu-system-x86_64'), program, { mode: 0o755 });
   }
   const boots = () => {
