@@ -34,12 +34,8 @@ export function describeDataPlane(title: string, start: StartPlane): void {
       originPort = await serve((message, response) => {
         void readAll(message).then(
           (body) => {
-            received.push({
-              method: message.method ?? '',
-              url: message.url ?? '',
-              raw: message.rawHeaders,
-              body,
-            });
+            const { method = '', url = '', rawHeaders: raw } = message;
+            received.push({ method, url, raw, body });
             response.writeHead(
               200,
               'Fine',
@@ -199,10 +195,21 @@ export function describeDataPlane(title: string, start: StartPlane): void {
       plane.apply(snapshot([await vm((message) => message.socket.destroy())]));
       expect(await ask('/order', { method: 'POST', body: 'x' })).toMatchObject({ status: 502 });
       expect(received).toEqual([]);
-      expect(await ask('/put', { method: 'PUT', body: 'x' })).toMatchObject({
-        status: 200,
-        body: 'origin /put',
-      });
+      expect(await ask('/put', { method: 'PUT', body: 'x' })).toMatchObject({ body: 'origin /put' });
+    });
+
+    it('asks the origin as soon as a silent VM is gone, although no connection to it has ended', async () => {
+      const clock = new ManualClock();
+      const entered = Promise.withResolvers<void>();
+      const silent = createTcpServer(() => entered.resolve());
+      await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
+      const slow = await startPlane(clock);
+      slow.apply(snapshot([{ name: 'photos', host: '127.0.0.1', port: portOf(silent), isTls: false }]));
+      const answer = ask('/gone', { port: slow.port });
+      await entered.promise;
+      silent.close();
+      await clock.advance(1000);
+      expect(await answer).toMatchObject({ status: 200, body: 'origin /gone' });
     });
 
     it('answers from the origin when the VM is silent', async () => {

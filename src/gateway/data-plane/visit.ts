@@ -15,19 +15,14 @@ import { describeFailure, GIVE_UP_STATUS, type GiveUpReason } from './give-up.ts
 import { UNTIL_CLOSE } from './http1/message-length.ts';
 import type { ResponseHead } from './http1/response-head.ts';
 import type { LiveRoute } from './live-route.ts';
-import { chooseVm, isIdempotent, mayReplay, type Target, withoutDefaultPort } from './target.ts';
+import { Patience } from './patience.ts';
+import { chooseVm, isIdempotent, mayReplay, type Target } from './target.ts';
 import type { UpstreamEvents, UpstreamFailure, UpstreamStream } from './upstream.ts';
+import { upstreamFields } from './upstream-fields.ts';
 import type { VisitHost } from './visit-host.ts';
 
 /** Bodies up to this size are kept until the answer begins, so that the request can be sent again. */
 const KEEP_LIMIT_BYTES = 64 * 1024;
-const ORIGIN_FIRST_BYTE_TIMEOUT_MS = 60_000;
-/** A VM that is slower than this is passed over: the origin can still answer. */
-const VM_FIRST_BYTE_TIMEOUT_MS = 10_000;
-/** A silent upstream is given up after this long between two octets of an answer. */
-const ANSWER_IDLE_TIMEOUT_MS = 60_000;
-/** Without any octet for this long in either direction a WebSocket is taken for dead. */
-const TUNNEL_IDLE_TIMEOUT_MS = 10 * 60_000;
 /** One server twice (its kept connection was stale), then another. */
 const ATTEMPT_LIMIT = 3;
 
@@ -59,8 +54,9 @@ export class Visit implements ClientEvents, UpstreamEvents {
   #wasReplayed = false;
   /** The server had closed a kept connection: the others that are kept may be closed too. */
   #wasStale = false;
-  /** When the upstream is given up, on the monotonic clock. */
-  deadlineMs = Number.POSITIVE_INFINITY;
+  /** The client does not take what it was given: silence is not the upstream's. */
+  #isBlocked = false;
+  readonly #patience = new Patience();
 
   constructor(
     plane: VisitHost,
@@ -78,6 +74,11 @@ export class Visit implements ClientEvents, UpstreamEvents {
     this.#startMs = plane.clock.monotonicMs();
     this.#isBodyOver = request.bodyLength === 0;
     route.load.active += 1;
+  }
+
+  /** When `onDeadline` is to be called, on the monotonic clock. */
+  get deadlineMs(): number {
+    return this.#patience.nextMs;
   }
 
   start(): void {
@@ -112,33 +113,19 @@ export class Visit implements ClientEvents, UpstreamEvents {
         method,
         path: this.#target.path,
         host: this.#route.originHost ?? this.#target.host,
-        fields: this.#fields(),
+        fields: upstreamFields(
+          this.#route,
+          this.#target,
+          this.#client,
+          this.#request,
+          this.#vm !== undefined,
+        ),
         bodyLength,
         body: this.#body,
         isWebSocket,
       },
       this,
       !isIdempotent(method) || this.#wasStale,
-    );
-  }
-
-  #fields(): string {
-    if (this.#route.isForeign) return this.#request.kept + this.#tag();
-    const { address, scheme } = this.#client;
-    const { host } = this.#target;
-    const own = `X-Forwarded-For: ${address}\r\nX-Forwarded-Proto: ${scheme}\r\nX-Forwarded-Host: ${host}\r\n`;
-    // A VM of this edge need not be told where it is.
-    return this.#vm ? this.#request.kept + own : this.#request.kept + own + this.#tag();
-  }
-
-  #tag(): string {
-    const route = this.#route;
-    const { path } = this.#target;
-    const query = path.indexOf('?');
-    return route.tagLines(
-      this.#request.method,
-      withoutDefaultPort(route.originHost ?? this.#target.host, route.upstream.isTls),
-      query < 0 ? path : path.slice(0, query),
     );
   }
 
@@ -166,6 +153,7 @@ export class Visit implements ClientEvents, UpstreamEvents {
   }
 
   onClientDrain(): void {
+    this.#isBlocked = false;
     if (this.#phase !== 'over') this.#extendDeadline();
     this.#stream?.resume();
   }
@@ -289,9 +277,25 @@ export class Visit implements ClientEvents, UpstreamEvents {
 
   /** The deadline has passed: whoever was waited for is given up. */
   onDeadline(): void {
-    this.deadlineMs = Number.POSITIVE_INFINITY;
+    const nowMs = this.#plane.clock.monotonicMs();
+    if (this.#vm && !this.#patience.isOver(nowMs)) {
+      this.#patience.looked(nowMs);
+      if (!this.#isBlocked) this.#look(this.#vm);
+      return;
+    }
+    this.#patience.end();
     this.#stream?.abandon();
     this.onFailure({ reason: 'timeout', wasSent: true, wasStale: false });
+  }
+
+  /** Whether the VM still takes connections; when not, it is not waited for. */
+  #look(vm: VmUpstream): void {
+    const asked = this.#stream;
+    void this.#plane.upstreams.accepts(vm).then((isAlive) => {
+      if (isAlive || this.#phase === 'over' || this.#stream !== asked) return;
+      asked?.abandon();
+      this.onFailure({ reason: 'broken', wasSent: true, wasStale: false });
+    });
   }
 
   // To the client
@@ -305,7 +309,9 @@ export class Visit implements ClientEvents, UpstreamEvents {
 
   #send(octets: Buffer): boolean {
     this.#sentBytes += octets.length;
-    return this.#client.data(octets);
+    const takesMore = this.#client.data(octets);
+    this.#isBlocked = !takesMore;
+    return takesMore;
   }
 
   #release(hold: AnswerHold): void {
@@ -355,18 +361,13 @@ export class Visit implements ClientEvents, UpstreamEvents {
   }
 
   #extendDeadline(): void {
-    this.deadlineMs = this.#plane.clock.monotonicMs() + this.#patienceMs();
-  }
-
-  #patienceMs(): number {
-    if (this.#phase === 'tunnel') return TUNNEL_IDLE_TIMEOUT_MS;
-    if (this.#phase === 'answering') return ANSWER_IDLE_TIMEOUT_MS;
-    return this.#vm ? VM_FIRST_BYTE_TIMEOUT_MS : ORIGIN_FIRST_BYTE_TIMEOUT_MS;
+    const phase = this.#phase === 'answering' || this.#phase === 'tunnel' ? this.#phase : 'asking';
+    this.#patience.renew(this.#plane.clock.monotonicMs(), phase, this.#vm !== undefined);
   }
 
   #over(servedBy: ServedBy, status: number, failure: string | undefined): void {
     this.#phase = 'over';
-    this.deadlineMs = Number.POSITIVE_INFINITY;
+    this.#patience.end();
     this.#route.load.active -= 1;
     this.#plane.observe(
       {
