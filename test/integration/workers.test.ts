@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { systemClock } from '../../src/base/index.ts';
 import { endProcess } from '../../src/platform/process/index.ts';
@@ -46,6 +47,8 @@ describe('the workers of the data plane', () => {
     await using orilla = await RunningOrilla.start(options());
     const [first, second] = workersIn(folder);
     await endProcess(systemClock, first!, 0);
+    // Its main thread ends before the others, which hold on to its sockets: connections that wait there are reset.
+    await orilla.until('all of it is gone', () => !existsSync(`/proc/${first!.pid}`) || undefined);
     expect(await visits(orilla, 100)).toEqual(new Map([['200 origin', 100]]));
     const workers = await orilla.until('there are two again', () => {
       const running = workersIn(folder);
