@@ -15,6 +15,7 @@ import {
   scanFieldSection,
   TOKEN_OCTETS,
 } from './field-section.ts';
+import { GATEWAY_FIELDS, GATEWAY_PREFIXES } from './gateway-fields.ts';
 
 /** Of all chunks of a body. */
 const EXTENSION_LIMIT_BYTES = 4096;
@@ -43,26 +44,17 @@ export const TRAILER_FIELDS = new SpecialFields(
     connection: 'connection',
     'content-length': 'content-length',
     'transfer-encoding': 'transfer-encoding',
+    ...GATEWAY_FIELDS,
     ...Object.fromEntries(
       [
         ...['authorization', 'cache-control', 'content-encoding', 'content-range'],
-        ...[
-          'content-type',
-          'cookie',
-          'expect',
-          'forwarded',
-          'host',
-          'keep-alive',
-          'max-forwards',
-          'pragma',
-          'range',
-        ],
-        ...['proxy-authorization', 'proxy-connection', 'set-cookie', 'signature', 'te', 'trailer', 'upgrade'],
-        ...['www-authenticate', 'x-forwarded-for', 'x-forwarded-host', 'x-forwarded-proto'],
+        ...['content-type', 'cookie', 'expect', 'host', 'keep-alive', 'max-forwards', 'pragma', 'range'],
+        ...['proxy-authorization', 'proxy-connection', 'set-cookie', 'te', 'trailer', 'upgrade'],
+        'www-authenticate',
       ].map((name) => [name, 'drop'] as const),
     ),
   },
-  ['bng-', 'orilla-', 'signature-'],
+  GATEWAY_PREFIXES,
 );
 
 /** What a piece of a chunked body held. */

@@ -8,6 +8,7 @@ import {
   TOKEN_OCTETS,
   TOO_MANY,
 } from './field-section.ts';
+import { GATEWAY_FIELDS, GATEWAY_PREFIXES } from './gateway-fields.ts';
 import { bodyLength } from './message-length.ts';
 
 /** Request line and fields together. */
@@ -56,14 +57,9 @@ export const REQUEST_FIELDS = new SpecialFields(
     'proxy-authorization': 'drop',
     'proxy-connection': 'drop',
     te: 'drop',
-    signature: 'drop',
-    // The gateway's own word, in place of the client's.
-    forwarded: 'drop',
-    'x-forwarded-for': 'drop',
-    'x-forwarded-host': 'drop',
-    'x-forwarded-proto': 'drop',
+    ...GATEWAY_FIELDS,
   },
-  ['bng-', 'orilla-', 'signature-'],
+  GATEWAY_PREFIXES,
 );
 
 export const KNOWN_METHODS: ReadonlySet<string> = new Set(METHODS);
