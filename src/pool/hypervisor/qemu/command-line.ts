@@ -45,8 +45,8 @@ export const kernelOptions = (
 export type Reach = 'tap' | 'ports';
 
 /**
- * Where the guest's memory is: in QEMU's own, and with that nothing else; in a file that becomes a template; or copied on
- * write from the file of a template, in which case QEMU waits to be told where the rest of the machine's state is.
+ * Where the guest's memory is: in QEMU's own; in a file that becomes a template; or copied on write from the file of a
+ * template, in which case QEMU waits to be told where the rest of the machine's state is.
  */
 export type Memory = 'own' | 'template' | 'clone';
 
@@ -106,20 +106,36 @@ export function qemuArguments(
     ...['-netdev', network, '-device', `virtio-net-device,netdev=net0,mac=${hardwareAddress}`],
     ...['-object', 'rng-random,id=rng0,filename=/dev/urandom', '-device', 'virtio-rng-device,rng=rng0'],
     ...disk,
-    ...(memory === 'own' ? [] : templateArguments(memory, memorySize(configuration))),
+    ...memoryArguments(memory, memorySize(configuration)),
+    ...AGENT_ARGUMENTS,
+    ...(memory === 'clone' ? ['-incoming', 'defer'] : []),
   ];
 }
 
 const memorySize = ({ memoryBytes }: MachineSpec['configuration']): string =>
   `${Math.ceil(memoryBytes / 2 ** 20)}M`;
 
-/** Devices must be the same in a template and its clones, the agent's port among them. */
-const templateArguments = (memory: 'template' | 'clone', size: string): string[] => [
-  ...['-machine', 'memory-backend=memory0', '-object'],
-  `memory-backend-file,id=memory0,size=${size},mem-path=${inputPath(INPUT.memory)},share=${memory === 'template' ? 'on' : 'off'}`,
+/** Under one name in each machine, by which a machine's saved state knows it (QEMU, RAM block). */
+function memoryArguments(memory: Memory, size: string): string[] {
+  const file = `mem-path=${inputPath(INPUT.memory)},share=${memory === 'template' ? 'on' : 'off'}`;
+  return [
+    ...['-machine', 'memory-backend=memory0', '-object'],
+    memory === 'own'
+      ? `memory-backend-ram,id=memory0,size=${size}`
+      : `memory-backend-file,id=memory0,size=${size},${file}`,
+  ];
+}
+
+/**
+ * Serial ports for the programs in the guest that the host talks to: one that brings it to rest and tells a clone who it
+ * is (`guest-agent.ts`), and QEMU's guest agent, which runs programs and writes files there (QEMU, "QEMU Guest Agent").
+ */
+const AGENT_ARGUMENTS: readonly string[] = [
+  ...['-device', 'virtio-serial-device'],
   ...['-chardev', `socket,id=agent0,path=${RUN_FILES.agent},server=on,wait=off`],
-  ...['-device', 'virtio-serial-device', '-device', 'virtserialport,chardev=agent0,name=orilla.agent'],
-  ...(memory === 'clone' ? ['-incoming', 'defer'] : []),
+  ...['-device', 'virtserialport,chardev=agent0,name=orilla.agent'],
+  ...['-chardev', `socket,id=commands0,path=${RUN_FILES.commands},server=on,wait=off`],
+  ...['-device', 'virtserialport,chardev=commands0,name=org.qemu.guest_agent.0'],
 ];
 
 /**

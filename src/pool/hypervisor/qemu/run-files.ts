@@ -7,6 +7,8 @@ export const RUN_FILES = {
   monitor: 'qmp',
   /** The socket to the agent in the guest. */
   agent: 'agt',
+  /** The socket to QEMU's guest agent in the guest. */
+  commands: 'qga',
   /** The socket by which a machine's state leaves it. */
   state: 'out',
   console: 'console.log',
