@@ -5,6 +5,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { parseBytes } from '../base/index.ts';
 import { packagePath } from '../platform/process/index.ts';
 import { failWith } from './output.ts';
 
@@ -34,6 +35,12 @@ const collect = (value: string, earlier: readonly string[] = []): string[] => [.
 const wholeNumber = (text: string): number => {
   if (/^\d{1,9}$/.test(text)) return Number(text);
   throw new InvalidArgumentError('expected a whole number');
+};
+
+const byteSize = (text: string): number => {
+  const sizeBytes = parseBytes(text);
+  if (sizeBytes !== undefined) return sizeBytes;
+  throw new InvalidArgumentError('expected a size, for example "256 MiB"');
 };
 
 const program = new Command('orilla')
@@ -95,6 +102,26 @@ vm.command('ls')
   .addOption(dataOption())
   .addOption(jsonOption())
   .action(async (options) => (await import('./vm.ts')).listVms(options));
+vm.command('run')
+  .description('run a VM for an origin, and wait until it serves')
+  .argument('<name>', 'a DNS label that you choose')
+  .requiredOption('--origin <name>', 'for whom it runs, as `orilla origin ls` shows it')
+  .requiredOption('--image <image>', 'an image that is stored here (name or digest), a folder that holds one, or a URL')
+  .option('--cpus <n>', 'processors', wholeNumber, 1)
+  .option('--memory <size>', 'memory, for example "256 MiB"', byteSize, 192 * 2 ** 20)
+  .option('--disk <size>', 'a disk of its own, which it keeps', byteSize, 0)
+  .addOption(dataOption())
+  .action(async (name, options) => (await import('./vm.ts')).runVm(name, options));
+vm.command('suspend')
+  .description("end a VM's machine for now and keep what it was; its origin serves until it is resumed")
+  .argument('<name>', 'as `orilla vm ls` shows it')
+  .addOption(dataOption())
+  .action(async (name, options) => (await import('./vm.ts')).suspendVm(name, options));
+vm.command('resume')
+  .description('bring a suspended VM back as it was')
+  .argument('<name>', 'as `orilla vm ls` shows it')
+  .addOption(dataOption())
+  .action(async (name, options) => (await import('./vm.ts')).resumeVm(name, options));
 vm.command('stop')
   .description('stop a VM and forget it; its origin serves again')
   .argument('<name>', 'as `orilla vm ls` shows it')

@@ -1,10 +1,22 @@
+import { stat } from 'node:fs/promises';
+import { resolve } from 'node:path';
 import { z } from 'zod';
-import { formatBytes, formatDuration, systemClock } from '../base/index.ts';
-import { vmSchema } from '../pool/schema.ts';
+import { defineErrors, formatBytes, formatDuration, systemClock } from '../base/index.ts';
+import { imageSchema, type Vm, vmSchema } from '../pool/schema.ts';
 import { ControlClient } from './control-client.ts';
-import { plainText, print, printTable } from './output.ts';
+import { importFolder } from './image.ts';
+import { ProgressLine, plainText, print, printTable } from './output.ts';
 
-export async function listVms(options: { data: string; json?: boolean }): Promise<void> {
+const cliError = defineErrors({ image_ambiguous: 409, vm_failed: 502 });
+
+/** How often a VM that is on its way is looked at. */
+const LOOK_INTERVAL_MS = 100;
+
+interface DataOption {
+  readonly data: string;
+}
+
+export async function listVms(options: DataOption & { json?: boolean }): Promise<void> {
   const vms = await new ControlClient(options.data).get('/api/v1/vms', z.array(vmSchema));
   const nowMs = systemClock.nowMs();
   printTable(
@@ -12,7 +24,7 @@ export async function listVms(options: { data: string; json?: boolean }): Promis
     {
       name: (vm) => vm.name,
       origin: (vm) => vm.owner,
-      phase: (vm) => vm.phase,
+      phase: (vm) => (vm.phase === 'suspended' ? `suspended (${vm.suspendedBy})` : vm.phase),
       since: (vm) => formatDuration(nowMs - vm.sinceMs),
       start: (vm) => (vm.lastStart ? formatDuration(vm.lastStart.totalMs) : '-'),
       restarts: (vm) => String(vm.restarts),
@@ -21,17 +33,103 @@ export async function listVms(options: { data: string; json?: boolean }): Promis
       image: (vm) => vm.imageDigest?.slice(7, 19) ?? '-',
       reason: (vm) => vm.reason ?? '',
     },
-    { ...options, empty: 'no VMs: an origin asks for one, see docs/gateway.md' },
+    { ...options, empty: 'no VMs: an origin asks for one, see docs/gateway.md; or "orilla vm run"' },
   );
 }
 
-export async function stopVm(name: string, options: { data: string }): Promise<void> {
-  await new ControlClient(options.data).delete(`/api/v1/vms/${encodeURIComponent(name)}`);
+export interface RunOptions extends DataOption {
+  readonly origin: string;
+  readonly image: string;
+  readonly cpus: number;
+  readonly memory: number;
+  readonly disk: number;
+}
+
+export async function runVm(name: string, options: RunOptions): Promise<void> {
+  const client = new ControlClient(options.data);
+  const { cpus, memory, disk } = options;
+  const configuration = { cpus, memoryBytes: memory, diskBytes: disk };
+  const imageRef = await referenceOf(client, options.image, options.data);
+  await client.post('/api/v1/vms', { name, owner: options.origin, imageRef, configuration }, vmSchema);
+  await followStart(client, name);
+}
+
+export async function suspendVm(name: string, { data }: DataOption): Promise<void> {
+  const progress = new ProgressLine();
+  const startMs = systemClock.monotonicMs();
+  progress.show(`suspending ${name}`);
+  try {
+    await new ControlClient(data).command('POST', `${pathOf(name)}/suspend`);
+  } finally {
+    progress.end();
+  }
+  print(`suspended ${name} in ${formatDuration(systemClock.monotonicMs() - startMs)}`);
+}
+
+export async function resumeVm(name: string, { data }: DataOption): Promise<void> {
+  const client = new ControlClient(data);
+  await client.post(`${pathOf(name)}/resume`, {}, vmSchema);
+  await followStart(client, name);
+}
+
+export async function stopVm(name: string, { data }: DataOption): Promise<void> {
+  await new ControlClient(data).delete(pathOf(name));
   print(`stopped ${name}`);
 }
 
-export async function printVmLogs(name: string, options: { data: string }): Promise<void> {
-  const path = `/api/v1/vms/${encodeURIComponent(name)}/console`;
-  const { text } = await new ControlClient(options.data).get(path, z.object({ text: z.string() }));
+export async function printVmLogs(name: string, { data }: DataOption): Promise<void> {
+  const { text } = await new ControlClient(data).get(
+    `${pathOf(name)}/console`,
+    z.object({ text: z.string() }),
+  );
   process.stdout.write(plainText(text));
+}
+
+const pathOf = (name: string): string => `/api/v1/vms/${encodeURIComponent(name)}`;
+
+/** What an image is called by people, as the API takes it: a folder is imported, a name or a digest's beginning looked up. */
+async function referenceOf(client: ControlClient, image: string, data: string): Promise<string> {
+  if (/^(?:https?|file):\/\//.test(image)) return image;
+  const images = await client.get('/api/v1/images', z.array(imageSchema));
+  const wanted = image.replace(/^sha256:/, '');
+  const found = images.filter(
+    ({ name, digest }) => name === image || (/^[0-9a-f]{8,64}$/.test(wanted) && digest.startsWith(`sha256:${wanted}`)),
+  );
+  const [first] = found;
+  if (found.length > 1) {
+    throw cliError('image_ambiguous', `${found.length} images are meant by ${image}; name one by its digest`);
+  }
+  if (first) return first.digest;
+  const isFolder = await stat(resolve(image, 'image.json')).then(
+    () => true,
+    () => false,
+  );
+  return isFolder ? importFolder(image, data) : image;
+}
+
+/** Shows how far a VM is until it serves. */
+async function followStart(client: ControlClient, name: string): Promise<void> {
+  const progress = new ProgressLine();
+  try {
+    for (;;) {
+      const vm = await client.get(pathOf(name), vmSchema);
+      if (vm.phase === 'ready') {
+        progress.end();
+        print(`${name} is ready${startOf(vm)}`);
+        return;
+      }
+      if (vm.phase === 'failed') throw cliError('vm_failed', `${name}: ${vm.reason ?? 'it failed'}`);
+      progress.show(`${name}: ${vm.phase}`, vm.progress?.doneBytes, vm.progress?.totalBytes);
+      await systemClock.sleep(LOOK_INTERVAL_MS);
+    }
+  } finally {
+    progress.end();
+  }
+}
+
+function startOf({ lastStart, accelerator }: Vm): string {
+  if (!lastStart) return '';
+  const { fetchMs, prepareMs, bootMs, totalMs } = lastStart;
+  const phases = `image ${formatDuration(fetchMs)}, preparation ${formatDuration(prepareMs)}, start ${formatDuration(bootMs)}`;
+  return ` after ${formatDuration(totalMs)} (${phases}; ${(accelerator ?? '').toUpperCase()})`;
 }

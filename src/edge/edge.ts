@@ -206,6 +206,7 @@ function poolOptions({ pool }: EdgeConfig, data: DataFolder, origins: OriginDire
     maxVmsOf: (owner: string) => origins.find(owner)?.offload?.maxVms ?? 0,
     maxMemoryBytesOf: (owner: string) =>
       origins.find(owner)?.offload?.maxMemoryBytes ?? Number.POSITIVE_INFINITY,
+    vmFolder: data.vms,
     readyTimeoutMs: pool.readyTimeout,
   };
 }
@@ -239,6 +240,7 @@ function gatewayOptions(
     api,
     configurations: pool.configurations,
     defaultConfiguration: pool.defaultConfiguration ?? Object.keys(pool.configurations)[0] ?? '',
+    suspendAfterMs: pool.suspendAfter,
   };
 }
 

@@ -25,4 +25,5 @@ export const poolError = defineErrors({
   vm_conflict: 409,
   vm_failed: 502,
   vm_not_found: 404,
+  vm_not_ready: 409,
 });

@@ -3,24 +3,25 @@ import type { Clock, Closable, Random } from '../base/index.ts';
 import type { Store } from '../platform/store/index.ts';
 import type { Log, Registry } from '../platform/telemetry/index.ts';
 import { poolError } from './errors.ts';
-import type { Hypervisor, Machine } from './hypervisor/hypervisor.ts';
+import type { Hypervisor } from './hypervisor/hypervisor.ts';
 import { ImageLibrary, type OwnImage } from './image-library.ts';
 import type { ImageStore, StoredImage } from './images/image-store.ts';
 import { assignMachines } from './machine-assignment.ts';
 import { poolMetrics } from './metrics.ts';
 import { Operations } from './operations.ts';
 import { type HttpProbe, probeHttp } from './readiness.ts';
-import type { Operation, Vm } from './schema.ts';
+import { SavedMachines } from './saved-machines.ts';
+import type { Operation, SuspendedBy, Vm } from './schema.ts';
 import type { PoolTables } from './tables.ts';
 import { VersionedVm } from './versioned-vm.ts';
 import { type Once, type VmQuotas, type VmRequest, VmRequests } from './vm-requests.ts';
-import { type VmSpec, VmSupervisor } from './vm-supervisor.ts';
+import { type FoundMachine, type VmSpec, VmSupervisor } from './vm-supervisor.ts';
 import {
   deleteVm,
   loadMachines,
   loadVmRecords,
   saveMachine,
-  saveVersions,
+  saveVm,
   type VmRecord,
 } from './vm-table.ts';
 
@@ -44,6 +45,8 @@ export interface PoolOptions extends VmQuotas {
   readonly upstreamOf?: (owner: string) => string | undefined;
   /** What the images that were fetched for VMs may take on the disk together; no limit when absent. */
   readonly imageLimitBytes?: number;
+  /** Where VMs have what they keep: a folder for each, by its name. */
+  readonly vmFolder: string;
   /** How long a guest may take from its start to its first answer. */
   readonly readyTimeoutMs: number;
 }
@@ -61,15 +64,18 @@ export class Pool implements Closable {
   readonly #operations: Operations;
   readonly #library: ImageLibrary;
   readonly #requests: VmRequests;
+  readonly #saved: SavedMachines;
   readonly #vms = new Map<string, VersionedVm>();
   readonly #listeners = new Set<() => void>();
   readonly #metrics: ReturnType<typeof poolMetrics>;
+  #quiet: ((vm: string) => Promise<void>) | undefined;
   #isClosing = false;
   #closing: Promise<void> | undefined;
 
   private constructor(deps: PoolDeps, options: PoolOptions, operations: Operations) {
     this.#deps = deps;
     this.#options = options;
+    this.#saved = new SavedMachines(options.vmFolder);
     this.#operations = operations;
     this.#library = new ImageLibrary(deps, {
       policyFor: (owner) => ({
@@ -104,8 +110,12 @@ export class Pool implements Closable {
     const pool = new Pool(deps, options, await Operations.open(deps));
     for (const record of records) {
       const own = kept.filter(({ name }) => name === record.name);
-      const machines = new Map(own.map(({ version, machine }) => [version, machine]));
-      pool.#vms.set(record.name, pool.#newVm(record, machines));
+      const found = new Map<number, FoundMachine>(own.map(({ version, machine }) => [version, machine]));
+      const { version } = record.versions.current;
+      // One that was being suspended and runs was not, and is not any more.
+      const suspendedBy = found.has(version) ? undefined : record.suspendedBy;
+      if (suspendedBy) found.set(version, 'suspended');
+      pool.#vms.set(record.name, pool.#newVm({ ...record, suspendedBy }, found));
     }
     for (const vm of pool.#vms.values()) vm.start();
     // What serves already is not to be missing from the first routes that the gateway makes.
@@ -173,6 +183,40 @@ export class Pool implements Closable {
     this.#announce();
   }
 
+  /**
+   * Ends a VM's machine for now; what it was is kept on the disk. Resolves when that is so.
+   *
+   * @param by `idleness`: the next request brings it back; `operator`: only `resume` does.
+   * @throws `vm_not_found`, `vm_not_ready`, `vm_conflict` while it is changed, or why it could not be.
+   */
+  suspend(name: string, by: SuspendedBy): Promise<void> {
+    return this.#find(name).suspend(by);
+  }
+
+  /**
+   * Brings a suspended VM back; resolves when its machine is on its way.
+   *
+   * @throws `vm_not_found`, `configuration_too_large` when there is no room for it.
+   */
+  resume(name: string): Promise<void> {
+    return this.#find(name).resume();
+  }
+
+  /** Somebody asks for this VM: one that was suspended for idleness is brought back. */
+  wake(name: string): void {
+    this.#vms.get(name)?.wake();
+  }
+
+  /** Before a VM is suspended, and no new request goes to it, waits for `quiet`; until it is disposed of. */
+  beforeSuspension(quiet: (vm: string) => Promise<void>): Disposable {
+    this.#quiet = quiet;
+    return {
+      [Symbol.dispose]: () => {
+        this.#quiet = undefined;
+      },
+    };
+  }
+
   /** The images that this owner's VMs ran from. */
   imagesOf(owner: string): Promise<OwnImage[]> {
     return this.#library.list(owner);
@@ -230,8 +274,8 @@ export class Pool implements Closable {
     return vm;
   }
 
-  /** @param machines those that run for it already, by its version. */
-  #newVm(record: VmRecord, machines: ReadonlyMap<number, Machine> = new Map()): VersionedVm {
+  /** @param found what is there for it already, by its version. */
+  #newVm(record: VmRecord, found: ReadonlyMap<number, FoundMachine> = new Map()): VersionedVm {
     const { clock, random, log, store, hypervisor, probe = probeHttp } = this.#deps;
     const vm: VersionedVm = new VersionedVm(
       {
@@ -241,14 +285,21 @@ export class Pool implements Closable {
           const fetchImage = (wanted: VmSpec, signal: AbortSignal) => this.#fetchImage(vm, wanted, signal);
           const recordMachine = ({ name, version }: VmSpec, machineId: string) =>
             saveMachine(store.db, { name, version, machineId });
-          const deps = { clock, random, log, hypervisor, probe, fetchImage, recordMachine, onChange };
-          return new VmSupervisor(deps, spec, this.#options.readyTimeoutMs, machines.get(spec.version));
+          return new VmSupervisor(
+            { clock, random, log, hypervisor, probe, fetchImage, recordMachine, saved: this.#saved, onChange },
+            spec,
+            this.#options.readyTimeoutMs,
+            found.get(spec.version),
+          );
         },
-        save: (versions, also) =>
+        save: (wanted, also) =>
           store.transaction(async (transaction) => {
-            await saveVersions(transaction, record.name, versions);
+            await saveVm(transaction, wanted);
             await also?.(transaction);
           }),
+        quiet: async () => this.#quiet?.(record.name),
+        checkRoom: () => this.#requests.checkRoom(vm),
+        forgetSaved: (version) => this.#saved.forget({ name: record.name, version }),
         onChange: (change) => {
           if (change) this.#observe(change.vm, change.previous);
           this.#announce();

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import type { ApiServer } from '../platform/http/index.ts';
 import type { ImageStore } from './images/image-store.ts';
 import type { Pool } from './pool.ts';
-import { imageSchema, labelSchema, vmSchema } from './schema.ts';
+import { configurationSchema, imageDigestSchema, imageSchema, labelSchema, vmSchema } from './schema.ts';
 
 const byName = z.object({ name: labelSchema });
 
@@ -23,8 +23,41 @@ export function addPoolReadRoutes(app: ApiServer, pool: Pool, images: ImageStore
   );
 }
 
+const newVmSchema = z.strictObject({
+  name: labelSchema,
+  /** For whom it runs. */
+  owner: labelSchema,
+  imageRef: z.string().min(1).max(2048),
+  imageDigest: imageDigestSchema.optional(),
+  configuration: configurationSchema,
+});
+
 /** What only the operator may do. */
 export function addPoolOperatorRoutes(app: ApiServer, pool: Pool): void {
+  app.post(
+    '/api/v1/vms',
+    { schema: { summary: 'Run a VM', body: newVmSchema, response: { 202: vmSchema } } },
+    async ({ body }, reply) => {
+      await pool.create(body);
+      return reply.code(202).send(pool.get(body.name));
+    },
+  );
+  app.post(
+    '/api/v1/vms/:name/suspend',
+    { schema: { summary: 'End its machine for now, and keep what it was', params: byName } },
+    async ({ params }, reply) => {
+      await pool.suspend(params.name, 'operator');
+      return reply.code(204).send();
+    },
+  );
+  app.post(
+    '/api/v1/vms/:name/resume',
+    { schema: { summary: 'Bring a suspended VM back', params: byName, response: { 202: vmSchema } } },
+    async ({ params }, reply) => {
+      await pool.resume(params.name);
+      return reply.code(202).send(pool.get(params.name));
+    },
+  );
   app.delete(
     '/api/v1/vms/:name',
     { schema: { summary: 'Stop a VM and forget it', params: byName } },

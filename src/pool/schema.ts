@@ -93,8 +93,20 @@ export const imageSchema = z.object({
 export type Image = z.infer<typeof imageSchema>;
 
 /** Where a VM is in its life; `vm-state.ts` in this folder holds the legal moves. */
-export const vmPhaseSchema = z.enum(['fetching', 'starting', 'ready', 'waiting', 'failed', 'stopping']);
+export const vmPhaseSchema = z.enum([
+  'fetching',
+  'starting',
+  'ready',
+  'suspending',
+  'suspended',
+  'waiting',
+  'failed',
+  'stopping',
+]);
 export type VmPhase = z.infer<typeof vmPhaseSchema>;
+
+export const suspendedBySchema = z.enum(['idleness', 'operator']);
+export type SuspendedBy = z.infer<typeof suspendedBySchema>;
 
 /** A version of a VM beside the one that serves. */
 export const otherVersionSchema = z.object({
@@ -135,6 +147,11 @@ export const vmSchema = z.object({
     .object({ fetchMs: z.number(), prepareMs: z.number(), bootMs: z.number(), totalMs: z.number() })
     .optional(),
   accelerator: z.enum(['kvm', 'tcg']).optional(),
+  /**
+   * Why it is suspended, or was until it is ready again. `idleness`: nobody asked it anything; the next request brings it
+   * back. `operator`: only the operator does.
+   */
+  suspendedBy: suspendedBySchema.optional(),
   /** While it fetches its image. */
   progress: progressSchema.optional(),
   /** On its way to take this one's place. */

@@ -96,4 +96,8 @@ export const poolMigrations: readonly Migration[] = [
         .execute();
     },
   },
+  {
+    id: 'pool-006-suspension',
+    up: (db) => db.schema.alterTable('pool_vm').addColumn('suspended_by', 'text').execute(),
+  },
 ];

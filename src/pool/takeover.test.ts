@@ -62,6 +62,7 @@ describe('a pool that finds machines running', () => {
         imageHosts: () => [],
         maxVms: 4,
         maxVmsOf: () => 4,
+        vmFolder: join(folder, 'vms'),
         readyTimeoutMs: 20_000,
       },
     );

@@ -1,9 +1,9 @@
-import type { Clock, Closable } from '../base/index.ts';
+import { type Clock, type Closable, messageOf } from '../base/index.ts';
 import type { Log } from '../platform/telemetry/index.ts';
 import type { Taken } from './capacity.ts';
 import { poolError } from './errors.ts';
 import type { Also } from './operations.ts';
-import type { Progress, Vm } from './schema.ts';
+import type { Progress, SuspendedBy, Vm } from './schema.ts';
 import type { VmState } from './vm-state.ts';
 import type { VmSpec, VmSupervisor } from './vm-supervisor.ts';
 import type { VmRecord } from './vm-table.ts';
@@ -17,12 +17,23 @@ export interface VersionedVmDeps {
     spec: VmSpec,
     onChange: (supervisor: VmSupervisor, previous: VmState['phase']) => void,
   ) => VmSupervisor;
-  /** Keeps the versions, and whatever belongs to the same change, in one transaction. */
-  readonly save: (versions: VmVersions, also?: Also) => Promise<void>;
+  /** Keeps what is wanted, and whatever belongs to the same change, in one transaction. */
+  readonly save: (
+    wanted: Pick<VmRecord, 'name' | 'versions' | 'suspendedBy'>,
+    also?: Also,
+  ) => Promise<void>;
+  /** Resolves when no request of the VM is under way and none is to come. */
+  readonly quiet: () => Promise<void>;
+  /** @throws when there is no room for its machine. */
+  readonly checkRoom: () => void;
+  /** Removes what was kept of versions that are not wanted any more. */
+  readonly forgetSaved: (version: number) => Promise<void>;
   /** Called after every change of a version's phase, and of the versions. */
   readonly onChange: (change?: { readonly vm: Vm; readonly previous: VmState['phase'] }) => void;
 }
 
+/** What could not be brought back is not tried again with every request. */
+const WAKE_PAUSE_MS = 10_000;
 /** For how long an old version's machine goes on with the requests that it has, once a new one serves. */
 const DRAIN_MS = 30_000;
 
@@ -32,8 +43,12 @@ const DRAIN_MS = 30_000;
  */
 export class VersionedVm implements Closable {
   readonly #deps: VersionedVmDeps;
-  readonly #record: Omit<VmRecord, 'versions'>;
+  readonly #record: Pick<VmRecord, 'name' | 'owner' | 'createdAtMs'>;
   #versions: VmVersions;
+  /** Until it is ready again. */
+  #suspendedBy: SuspendedBy | undefined;
+  #isWaking = false;
+  #wakeFailure: string | undefined;
   readonly #supervisors = new Map<number, VmSupervisor>();
   /** Machines that no request goes to any more, and what ends their drain. */
   readonly #draining = new Map<VmSupervisor, AbortController>();
@@ -44,10 +59,11 @@ export class VersionedVm implements Closable {
   #hasBegun = false;
   #isStopped = false;
 
-  constructor(deps: VersionedVmDeps, { versions, ...record }: VmRecord) {
+  constructor(deps: VersionedVmDeps, { versions, suspendedBy, ...record }: VmRecord) {
     this.#deps = deps;
     this.#record = record;
     this.#versions = versions;
+    this.#suspendedBy = suspendedBy;
     this.#reconcile();
   }
 
@@ -69,14 +85,18 @@ export class VersionedVm implements Closable {
   }
 
   get taken(): Taken {
-    const running = [...this.#supervisors.values(), ...this.#draining.keys()];
-    const memoryBytes = running.reduce((sum, { spec }) => sum + spec.configuration.memoryBytes, 0);
+    const all = [...this.#supervisors.values(), ...this.#draining.keys()];
+    const memoryBytes = all
+      .filter(({ state }) => state.phase !== 'suspended')
+     .reduce((sum, { spec }) => sum + spec.configuration.memoryBytes, 0);
     return { owner: this.owner, memoryBytes };
   }
 
   describe(): Vm {
     const { current, next, previous } = this.#versions;
     const vm = this.#describe(current);
+    if (this.#suspendedBy) vm.suspendedBy = this.#suspendedBy;
+    if (this.#wakeFailure !== undefined && vm.phase === 'suspended') vm.reason = this.#wakeFailure;
     if (next) {
       const { phase, reason, progress } = this.#describe(next);
       vm.next = { ...describeOther(next), phase, reason, progress };
@@ -115,6 +135,77 @@ export class VersionedVm implements Closable {
     });
   }
 
+  /**
+   * Ends its machine for now; what it was is kept, and `resume` brings it back. One that is suspended already is from now on
+   * suspended by whoever asked last.
+   *
+   * @throws `vm_not_ready`, `vm_conflict` while a new version is on its way, or why it could not be.
+   */
+  suspend(by: SuspendedBy): Promise<void> {
+    return this.#inTurn(async () => {
+      const { name, versions } = this;
+      if (this.#isStopped || versions.next) {
+        throw poolError('vm_conflict', `the VM ${name} is being stopped or changed; ask again when that is over`);
+      }
+      const supervisor = this.#supervisorOf(versions.current);
+      const { phase } = supervisor.state;
+      if (phase === 'suspended') {
+        if (by === 'operator') await this.#keepSuspension(by);
+        return;
+      }
+      // Written first, so that it is not lost; what serves meanwhile is no harm.
+      await this.#keepSuspension(by);
+      try {
+        await supervisor.suspend(this.#deps.quiet);
+      } catch (error) {
+        if (!this.#isStopped) await this.#keepSuspension(undefined);
+        throw error;
+      }
+    });
+  }
+
+  /**
+   * Brings it back; resolves when its machine is on its way. Does nothing when it is not suspended.
+   *
+   * @throws when there is no room for its machine.
+   */
+  resume(): Promise<void> {
+    return this.#inTurn(async () => {
+      const supervisor = this.#supervisorOf(this.#versions.current);
+      if (this.#isStopped || supervisor.state.phase !== 'suspended') return;
+      this.#deps.checkRoom();
+      await this.#deps.save({ name: this.name, versions: this.#versions });
+      supervisor.resume();
+    });
+  }
+
+  /** A request came for it: it is brought back if that is all that it waits for. */
+  wake(): void {
+    if (this.#suspendedBy !== 'idleness' || this.#isWaking || this.#wakeFailure !== undefined) return;
+    this.#isWaking = true;
+    this.resume()
+      .catch((error: unknown) => this.#failedToWake(messageOf(error)))
+      .finally(() => {
+        this.#isWaking = false;
+      });
+  }
+
+  #failedToWake(reason: string): void {
+    this.#wakeFailure = reason;
+    this.#deps.log.warn({ vm: this.name, reason }, 'a suspended VM could not be brought back');
+    this.#deps.onChange();
+    this.#deps.clock.after(WAKE_PAUSE_MS, () => {
+      this.#wakeFailure = undefined;
+      this.#deps.onChange();
+    });
+  }
+
+  async #keepSuspension(by: SuspendedBy | undefined): Promise<void> {
+    await this.#deps.save({ name: this.name, versions: this.#versions, suspendedBy: by });
+    this.#suspendedBy = by;
+    this.#deps.onChange();
+  }
+
   /** The image behind a version's reference is this one from now on. */
   async pin(version: number, imageDigest: string): Promise<void> {
     await this.#inTurn(() => this.#apply({ kind: 'pinned', version, imageDigest }));
@@ -146,7 +237,10 @@ export class VersionedVm implements Closable {
   async #apply(event: VersionEvent, also?: Also): Promise<void> {
     const versions = transition(this.#versions, event);
     if (this.#isStopped || (versions === this.#versions && !also)) return;
-    await this.#deps.save(versions, also);
+    // Another version takes its place by itself; one that goes on as it is stays as it is.
+    const suspendedBy = versions.current.version === this.#versions.current.version ? this.#suspendedBy : undefined;
+    await this.#deps.save({ name: this.name, versions, suspendedBy }, also);
+    this.#suspendedBy = suspendedBy;
     if (versions.latest !== this.#versions.latest) this.#failedVersion = undefined;
     this.#versions = versions;
     this.#reconcile();
@@ -186,6 +280,7 @@ export class VersionedVm implements Closable {
       return;
     }
     const vm = supervisor.describe();
+    if (vm.phase === 'ready' && previous !== 'suspending') this.#suspendedBy = undefined;
     this.#deps.onChange({ vm, previous });
     if (supervisor.spec.version !== this.#versions.next?.version) return;
     const { version } = supervisor.spec;
@@ -213,6 +308,7 @@ export class VersionedVm implements Closable {
       .sleep(DRAIN_MS, ended.signal)
       .catch(() => undefined)
       .then(() => supervisor.stop())
+      .then(() => this.#deps.forgetSaved(supervisor.spec.version))
       .catch((error: unknown) => {
         this.#deps.log.error({ err: error, vm: this.name }, 'an old version did not end');
       })

@@ -83,6 +83,12 @@ export class VmRequests {
     });
   }
 
+  /** @throws as `create`, when there is no room for the machine of a VM that was suspended. */
+  checkRoom(vm: VersionedVm): void {
+    const { owner, versions } = vm;
+    this.#checkCapacity({ owner, configuration: versions.current.configuration, isNewVm: false });
+  }
+
   #ask(kind: 'load' | 'change', request: VmRequest, once: Once | undefined): Promise<Operation> {
     const { operations, library, vms } = this.#deps;
     const { name, owner, imageRef, imageDigest, configuration } = request;
@@ -161,6 +167,8 @@ export class VmRequests {
       }
       return { event, also };
     });
+    // Whoever asks for a VM that sleeps wants it awake.
+    vm.wake();
     if (present) vm.start();
     else this.#began(vm, operation);
     return operation;

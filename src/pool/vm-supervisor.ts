@@ -12,8 +12,9 @@ import { poolError } from './errors.ts';
 import type { Hypervisor, Machine } from './hypervisor/hypervisor.ts';
 import type { StoredImage } from './images/image-store.ts';
 import { type HttpProbe, untilReady, untilUnresponsive } from './readiness.ts';
+import type { SavedMachines } from './saved-machines.ts';
 import type { Configuration, Vm } from './schema.ts';
-import { initialState, transition, type VmEvent, type VmState } from './vm-state.ts';
+import { initialState, suspendedState, transition, type VmEvent, type VmState } from './vm-state.ts';
 
 /** What is wanted of one version of a VM. */
 export interface VmSpec {
@@ -40,6 +41,8 @@ export interface SupervisorDeps {
   readonly fetchImage: (spec: VmSpec, signal: AbortSignal) => Promise<StoredImage>;
   /** Keeps which machine is the version's from now on; called before it is started. */
   readonly recordMachine: (spec: VmSpec, machineId: string) => Promise<void>;
+  /** Where it is kept while it is suspended. */
+  readonly saved: Pick<SavedMachines, 'folderOf' | 'take' | 'forget'>;
   /** Called after every change of phase. */
   readonly onChange: (supervisor: VmSupervisor, previous: VmState['phase']) => void;
 }
@@ -59,6 +62,15 @@ const LEAST_ANSWER_LIMIT_MS = 10_000;
 /** How long the guest of a machine that was left running may take to show that it lives. */
 const LIFE_SIGN_LIMIT_MS = 5000;
 
+/** How a machine was found when this process began: it goes on, or it has none and is not to have one yet. */
+export type FoundMachine = Machine | 'suspended';
+
+interface Suspension {
+  /** Resolves when nobody uses the VM any more. */
+  readonly quiet: () => Promise<void>;
+  readonly done: PromiseWithResolvers<void>;
+}
+
 /** Keeps one VM as it is wanted: fetches, starts, watches, and starts again what died. */
 export class VmSupervisor {
   readonly #deps: SupervisorDeps;
@@ -72,15 +84,19 @@ export class VmSupervisor {
   #running: Promise<void> | undefined;
   #left: Machine | undefined;
   readonly #adoption = Promise.withResolvers<void>();
+  /** Resolved by whoever wants it suspended, while it serves. */
+  #suspension: PromiseWithResolvers<Suspension> | undefined;
+  #resumption = Promise.withResolvers<void>();
 
-  /** @param left a machine that an earlier process of ours started for the same: this one's now. */
-  constructor(deps: SupervisorDeps, spec: VmSpec, readyTimeoutMs: number, left?: Machine) {
+  /** @param found what an earlier process of ours left for the same: this one's now. */
+  constructor(deps: SupervisorDeps, spec: VmSpec, readyTimeoutMs: number, found?: FoundMachine) {
     this.#deps = deps;
     this.#spec = spec;
     this.#readyTimeoutMs = readyTimeoutMs;
-    this.#state = initialState(deps.clock.nowMs());
-    this.#left = left;
-    if (!left) this.#adoption.resolve();
+    const nowMs = deps.clock.nowMs();
+    this.#state = found === 'suspended' ? suspendedState(nowMs) : initialState(nowMs);
+    this.#left = found === 'suspended' ? undefined : found;
+    if (!this.#left) this.#adoption.resolve();
   }
 
   /** Resolves when the machine that was left running serves again, or turned out not to. */
@@ -125,10 +141,34 @@ export class VmSupervisor {
   /** Begins to work, or begins again after it gave up. Does nothing while it works. */
   start(): void {
     if (this.#running || this.#stop.signal.aborted) return;
-    this.#state = initialState(this.#deps.clock.nowMs());
+    if (this.#state.phase !== 'suspended') this.#state = initialState(this.#deps.clock.nowMs());
     this.#running = this.#run().finally(() => {
       this.#running = undefined;
     });
+  }
+
+  /**
+   * Brings the guest to rest, keeps it on the disk and ends its machine; resolves when that is so.
+   *
+   * @param quiet resolves when nobody uses the VM any more; it is told by then that none is to come.
+   * @throws `vm_not_ready`, or why it could not be suspended: then it serves on.
+   */
+  async suspend(quiet: () => Promise<void>): Promise<void> {
+    const { phase } = this.state;
+    if (phase !== 'ready' || !this.#suspension) {
+      throw poolError('vm_not_ready', `the VM ${this.#spec.name} is ${phase}; one that is ready can be suspended`);
+    }
+    const done = Promise.withResolvers<void>();
+    this.#suspension.resolve({ quiet, done });
+    this.#suspension = undefined;
+    await done.promise;
+  }
+
+  /** Goes on where it was suspended. */
+  resume(): void {
+    if (this.state.phase !== 'suspended') return;
+    this.#apply({ kind: 'resumed' });
+    this.#resumption.resolve();
   }
 
   /** Ends the VM and its machine; resolves when both are gone. */
@@ -144,6 +184,7 @@ export class VmSupervisor {
     const { signal } = this.#stop;
     while (!signal.aborted && this.state.phase !== 'failed') {
       try {
+        if (this.state.phase === 'suspended') await this.#untilResumed(signal);
         await this.#serveOnce(signal);
       } catch (error) {
         if (signal.aborted) return;
@@ -161,8 +202,18 @@ export class VmSupervisor {
     }
   }
 
-  /** From the image to the end of the machine. Always throws: a machine that is wanted never ends well. */
-  async #serveOnce(signal: AbortSignal): Promise<never> {
+  async #untilResumed(signal: AbortSignal): Promise<void> {
+    const stopped = Promise.withResolvers<never>();
+    const onAbort = () => stopped.reject(signal.reason);
+    signal.addEventListener('abort', onAbort, { once: true });
+    if (signal.aborted) onAbort();
+    await Promise.race([this.#resumption.promise, stopped.promise]);
+    signal.removeEventListener('abort', onAbort);
+    this.#resumption = Promise.withResolvers();
+  }
+
+  /** From the image until the machine was suspended. Otherwise it throws: a machine that is wanted never ends well. */
+  async #serveOnce(signal: AbortSignal): Promise<void> {
     const { clock, hypervisor, random, recordMachine } = this.#deps;
     const left = this.#left;
     this.#left = undefined;
@@ -177,7 +228,11 @@ export class VmSupervisor {
     this.#machineId = `${this.#spec.name.slice(0, 24)}-${randomId(random, 6)}`;
     const { name, configuration } = this.#spec;
     await recordMachine(this.#spec, this.#machineId);
-    const machine = await hypervisor.start({ id: this.#machineId, name, image, configuration }, signal);
+    const saved = await this.#deps.saved.take(this.#spec);
+    const spec = { id: this.#machineId, name, image, configuration, ...(saved !== undefined && { saved }) };
+    const machine = await hypervisor
+      .start(spec, signal)
+      .finally(() => saved !== undefined && this.#deps.saved.forget(this.#spec));
     try {
       await this.#untilAnswering(machine, image, signal);
       const nowMs = clock.monotonicMs();
@@ -188,14 +243,14 @@ export class VmSupervisor {
         totalMs: nowMs - startMs,
       };
       this.#apply({ kind: 'answered', machine });
-      throw poolError('machine_failed', await this.#untilDead(machine, image, signal));
+      await this.#untilSuspended(machine, image, signal);
     } finally {
       await machine.stop();
     }
   }
 
   /** As `serveOnce`, with a machine that was left running. */
-  async #serveBy(machine: Machine, signal: AbortSignal): Promise<never> {
+  async #serveBy(machine: Machine, signal: AbortSignal): Promise<void> {
     const { clock, probe } = this.#deps;
     this.#machineId = machine.id;
     try {
@@ -206,7 +261,7 @@ export class VmSupervisor {
       }
       this.#apply({ kind: 'adopted', machine });
       this.#adoption.resolve();
-      throw poolError('machine_failed', await this.#untilDead(machine, image, signal));
+      await this.#untilSuspended(machine, image, signal);
     } finally {
       this.#adoption.resolve();
       await machine.stop();
@@ -237,18 +292,39 @@ export class VmSupervisor {
     return Math.min(this.#readyTimeoutMs, Math.max(LEAST_ANSWER_LIMIT_MS, 5 * this.#lastStart.bootMs));
   }
 
-  async #untilDead(machine: Machine, image: StoredImage, signal: AbortSignal): Promise<string> {
+  /** Watches a machine that serves until it was suspended. @throws `machine_failed` when it died. */
+  async #untilSuspended(machine: Machine, image: StoredImage, signal: AbortSignal): Promise<void> {
     const { clock, probe } = this.#deps;
-    const watching = new AbortController();
-    const either = AbortSignal.any([signal, watching.signal]);
-    try {
-      return await Promise.race([
+    for (;;) {
+      const watching = new AbortController();
+      const either = AbortSignal.any([signal, watching.signal]);
+      this.#suspension = Promise.withResolvers();
+      const what = await Promise.race([
         machine.exited,
         untilUnresponsive(clock, probe, machine.addresses[0], image.manifest.http.readyPath, either),
-      ]);
-    } finally {
-      watching.abort();
+        this.#suspension.promise,
+      ]).finally(() => {
+        this.#suspension = undefined;
+        watching.abort();
+      });
+      if (typeof what === 'string') throw poolError('machine_failed', what);
+      if (await this.#bringToRest(machine, what, signal)) return;
     }
+  }
+
+  async #bringToRest(machine: Machine, { quiet, done }: Suspension, signal: AbortSignal): Promise<boolean> {
+    this.#apply({ kind: 'suspending' });
+    try {
+      await quiet();
+      await machine.suspend(this.#deps.saved.folderOf(this.#spec), signal);
+    } catch (error) {
+      this.#apply({ kind: 'kept' });
+      done.reject(error);
+      return false;
+    }
+    this.#apply({ kind: 'suspended' });
+    done.resolve();
+    return true;
   }
 
   #apply(event: VmEvent): void {

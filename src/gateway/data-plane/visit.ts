@@ -10,23 +10,24 @@
 import type { Passage } from './access-log-line.ts';
 import { AnswerHold } from './answer-hold.ts';
 import type { AnswerHead, ClientEvents, ClientRequest, ClientStream } from './client.ts';
-import type { ServedBy, VmUpstream } from './data-plane.ts';
+import type { Route, ServedBy, VmUpstream } from './data-plane.ts';
 import { describeFailure, GIVE_UP_STATUS, type GiveUpReason } from './give-up.ts';
 import { UNTIL_CLOSE } from './http1/message-length.ts';
 import type { ResponseHead } from './http1/response-head.ts';
 import type { LiveRoute } from './live-route.ts';
 import { Patience } from './patience.ts';
-import { chooseVm, isIdempotent, mayReplay, type Target } from './target.ts';
+import { chooseSleeper, chooseVm, isIdempotent, mayReplay, type Target } from './target.ts';
 import type { UpstreamEvents, UpstreamFailure, UpstreamStream } from './upstream.ts';
 import { upstreamFields } from './upstream-fields.ts';
 import type { VisitHost } from './visit-host.ts';
+import type { Waiting } from './waking.ts';
 
 /** Bodies up to this size are kept until the answer begins, so that the request can be sent again. */
 const KEEP_LIMIT_BYTES = 64 * 1024;
 /** One server twice (its kept connection was stale), then another. */
 const ATTEMPT_LIMIT = 3;
 
-export class Visit implements ClientEvents, UpstreamEvents {
+export class Visit implements ClientEvents, UpstreamEvents, Waiting {
   readonly #plane: VisitHost;
   readonly #client: ClientStream;
   readonly #request: ClientRequest;
@@ -37,8 +38,8 @@ export class Visit implements ClientEvents, UpstreamEvents {
   #vm: VmUpstream | undefined;
   #stream: UpstreamStream | undefined;
   #attempts = 0;
-  /** `keeping`: a small body is gathered. `answering`: the client has the answer's head. */
-  #phase: 'keeping' | 'asking' | 'answering' | 'tunnel' | 'over' = 'asking';
+  /** `keeping`: a small body is gathered. `waking`: its VM sleeps. `answering`: the client has the answer's head. */
+  #phase: 'keeping' | 'waking' | 'asking' | 'answering' | 'tunnel' | 'over' = 'asking';
   #kept: Buffer[] = [];
   #body: Buffer | undefined;
   /** Octets of a body that was not kept have gone upstream: it cannot be sent again. */
@@ -82,13 +83,36 @@ export class Visit implements ClientEvents, UpstreamEvents {
   }
 
   start(): void {
-    const { bodyLength, method } = this.#request;
-    const vm = chooseVm(this.#route, method, this.#target.path, this.#plane.nextTurn());
-    this.#vm = vm && this.#plane.upstreams.takes(vm) ? vm : undefined;
+    const { bodyLength } = this.#request;
+    this.#takeVm(this.#route);
     if (bodyLength > 0 && bodyLength <= KEEP_LIMIT_BYTES) {
       this.#phase = 'keeping';
       this.#client.wantBody();
-    } else this.#ask();
+    } else this.#wakeOrAsk();
+  }
+
+  /** One that is ready and takes requests. */
+  #takeVm(route: Route): void {
+    const vm = chooseVm(route, this.#request.method, this.#target.path, this.#plane.nextTurn());
+    if (!vm || !this.#plane.upstreams.takes(vm)) return;
+    this.#vm = vm;
+    this.#plane.vmUses.begin(vm.name, this.#plane.clock.monotonicMs());
+  }
+
+  #leaveVm(): void {
+    if (this.#vm) this.#plane.vmUses.end(this.#vm.name, this.#plane.clock.monotonicMs());
+  }
+
+  #wakeOrAsk(): void {
+    const sleeper = this.#vm ? undefined : chooseSleeper(this.#route, this.#request.method, this.#target.path);
+    if (sleeper && this.#plane.waking.wait(this.#target.hostName, sleeper.name, this)) this.#phase = 'waking';
+    else this.#ask();
+  }
+
+  onWoken(route: Route | undefined): void {
+    if (this.#phase !== 'waking') return;
+    if (route) this.#takeVm(route);
+    this.#ask();
   }
 
   #ask(): void {
@@ -148,7 +172,7 @@ export class Visit implements ClientEvents, UpstreamEvents {
     if (this.#phase === 'keeping') {
       this.#body = this.#kept.length === 1 ? this.#kept[0] : Buffer.concat(this.#kept);
       this.#kept = [];
-      this.#ask();
+      this.#wakeOrAsk();
     } else if (this.#phase !== 'over') this.#stream?.end(trailers);
   }
 
@@ -264,6 +288,7 @@ export class Visit implements ClientEvents, UpstreamEvents {
     this.#wasStale = failure.wasStale;
     if (mayAskAgain && failure.wasStale) this.#ask();
     else if (mayAskAgain && this.#vm) {
+      this.#leaveVm();
       this.#vm = undefined;
       this.#wasReplayed = true;
       this.#ask();
@@ -368,6 +393,7 @@ export class Visit implements ClientEvents, UpstreamEvents {
   #over(servedBy: ServedBy, status: number, failure: string | undefined): void {
     this.#phase = 'over';
     this.#patience.end();
+    this.#leaveVm();
     this.#route.load.active -= 1;
     this.#plane.observe(
       {

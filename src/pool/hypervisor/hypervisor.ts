@@ -9,6 +9,8 @@ export interface MachineSpec {
   readonly name: string;
   readonly image: StoredImage;
   readonly configuration: Configuration;
+  /** Where a machine of this VM was saved by `suspend`: it goes on from there instead of booting. */
+  readonly saved?: string;
 }
 
 export type Accelerator = 'kvm' | 'tcg';
@@ -28,6 +30,11 @@ export interface Machine {
   readonly accelerator: Accelerator;
   /** Resolves once, with a sentence that says why, when the machine is no more, whoever ended it. */
   readonly exited: Promise<string>;
+  /**
+   * Brings it to rest, writes memory and devices below `folder`, which appears whole, and ends it. When that fails it goes on
+   * as it was.
+   */
+  suspend(folder: string, signal: AbortSignal): Promise<void>;
   /** Ends the machine at once; resolves when it is gone and its run directory is removed. Twice is fine. */
   stop(): Promise<void>;
 }
