@@ -333,8 +333,9 @@ export class Pool implements Closable {
   #observe(vm: Vm, previous: Vm['phase']): void {
     const { name, version, phase, reason, lastStart } = vm;
     this.#deps.log.info({ vm: name, version, phase, reason, ...lastStart }, 'vm changed phase');
-    if (phase === 'ready' && lastStart) this.#metrics.observeStart(lastStart);
-    if (previous === 'ready' && phase !== 'stopping') this.#metrics.countCrash();
+    if (phase === 'ready' && previous === 'starting' && lastStart) this.#metrics.observeStart(lastStart);
+    const hasServed = previous === 'ready' || previous === 'suspending';
+    if (hasServed && (phase === 'waiting' || phase === 'failed')) this.#metrics.countCrash();
   }
 
   #announce(): void {
