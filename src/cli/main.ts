@@ -122,6 +122,13 @@ vm.command('resume')
   .argument('<name>', 'as `orilla vm ls` shows it')
   .addOption(dataOption())
   .action(async (name, options) => (await import('./vm.ts')).resumeVm(name, options));
+vm.command('upgrade')
+  .description('bring all VMs of an image to another one, some at a time; stops when one fails')
+  .requiredOption('--from <image>', 'what they run from: the name or the digest of an image')
+  .requiredOption('--to <image>', 'an image that is stored here (name or digest), a folder that holds one, or a URL')
+  .option('--wave <n>', 'how many change at a time', wholeNumber, 1)
+  .addOption(dataOption())
+  .action(async (options) => (await import('./upgrade.ts')).upgradeVms(options));
 vm.command('stop')
   .description('stop a VM and forget it; its origin serves again')
   .argument('<name>', 'as `orilla vm ls` shows it')

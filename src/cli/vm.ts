@@ -1,13 +1,11 @@
-import { stat } from 'node:fs/promises';
-import { resolve } from 'node:path';
 import { z } from 'zod';
 import { defineErrors, formatBytes, formatDuration, systemClock } from '../base/index.ts';
-import { imageSchema, type Vm, vmSchema } from '../pool/schema.ts';
+import { type Vm, vmSchema } from '../pool/schema.ts';
 import { ControlClient } from './control-client.ts';
-import { importFolder } from './image.ts';
+import { imageReference } from './image-reference.ts';
 import { ProgressLine, plainText, print, printTable } from './output.ts';
 
-const cliError = defineErrors({ image_ambiguous: 409, vm_failed: 502 });
+const cliError = defineErrors({ vm_failed: 502 });
 
 /** How often a VM that is on its way is looked at. */
 const LOOK_INTERVAL_MS = 100;
@@ -49,7 +47,7 @@ export async function runVm(name: string, options: RunOptions): Promise<void> {
   const client = new ControlClient(options.data);
   const { cpus, memory, disk } = options;
   const configuration = { cpus, memoryBytes: memory, diskBytes: disk };
-  const imageRef = await referenceOf(client, options.image, options.data);
+  const imageRef = await imageReference(client, options.image, options.data);
   await client.post('/api/v1/vms', { name, owner: options.origin, imageRef, configuration }, vmSchema);
   await followStart(client, name);
 }
@@ -86,26 +84,6 @@ export async function printVmLogs(name: string, { data }: DataOption): Promise<v
 }
 
 const pathOf = (name: string): string => `/api/v1/vms/${encodeURIComponent(name)}`;
-
-/** What an image is called by people, as the API takes it: a folder is imported, a name or a digest's beginning looked up. */
-async function referenceOf(client: ControlClient, image: string, data: string): Promise<string> {
-  if (/^(?:https?|file):\/\//.test(image)) return image;
-  const images = await client.get('/api/v1/images', z.array(imageSchema));
-  const wanted = image.replace(/^sha256:/, '');
-  const found = images.filter(
-    ({ name, digest }) => name === image || (/^[0-9a-f]{8,64}$/.test(wanted) && digest.startsWith(`sha256:${wanted}`)),
-  );
-  const [first] = found;
-  if (found.length > 1) {
-    throw cliError('image_ambiguous', `${found.length} images are meant by ${image}; name one by its digest`);
-  }
-  if (first) return first.digest;
-  const isFolder = await stat(resolve(image, 'image.json')).then(
-    () => true,
-    () => false,
-  );
-  return isFolder ? importFolder(image, data) : image;
-}
 
 /** Shows how far a VM is until it serves. */
 async function followStart(client: ControlClient, name: string): Promise<void> {

@@ -11,8 +11,9 @@ import { poolMetrics } from './metrics.ts';
 import { Operations } from './operations.ts';
 import { type HttpProbe, probeHttp } from './readiness.ts';
 import { SavedMachines } from './saved-machines.ts';
-import type { Operation, SuspendedBy, Vm } from './schema.ts';
+import type { Operation, SuspendedBy, Upgrade, Vm } from './schema.ts';
 import type { PoolTables } from './tables.ts';
+import { loadRunningUpgrades, Upgrades, type WantedUpgrade } from './upgrades.ts';
 import { VersionedVm } from './versioned-vm.ts';
 import { type Once, type VmQuotas, type VmRequest, VmRequests } from './vm-requests.ts';
 import { type FoundMachine, type VmSpec, VmSupervisor } from './vm-supervisor.ts';
@@ -65,6 +66,7 @@ export class Pool implements Closable {
   readonly #library: ImageLibrary;
   readonly #requests: VmRequests;
   readonly #saved: SavedMachines;
+  readonly #upgrades: Upgrades;
   readonly #vms = new Map<string, VersionedVm>();
   readonly #listeners = new Set<() => void>();
   readonly #metrics: ReturnType<typeof poolMetrics>;
@@ -72,7 +74,12 @@ export class Pool implements Closable {
   #isClosing = false;
   #closing: Promise<void> | undefined;
 
-  private constructor(deps: PoolDeps, options: PoolOptions, operations: Operations) {
+  private constructor(
+    deps: PoolDeps,
+    options: PoolOptions,
+    operations: Operations,
+    upgrades: readonly Upgrade[],
+  ) {
     this.#deps = deps;
     this.#options = options;
     this.#saved = new SavedMachines(options.vmFolder);
@@ -96,6 +103,7 @@ export class Pool implements Closable {
       },
       options,
     );
+    this.#upgrades = new Upgrades({ ...deps, requests: this.#requests, list: () => this.list() }, upgrades);
     this.#metrics = poolMetrics(deps.registry, () => this.list());
   }
 
@@ -107,7 +115,8 @@ export class Pool implements Closable {
     const { kept, unwanted } = assignMachines(records, await loadMachines(store.db), left.machines);
     await Promise.all(unwanted.map((machine) => machine.stop()));
     reportLeftMachines(deps.log, kept.length, left.endedCount + unwanted.length);
-    const pool = new Pool(deps, options, await Operations.open(deps));
+    const upgrades = await loadRunningUpgrades(store.db);
+    const pool = new Pool(deps, options, await Operations.open(deps), upgrades);
     for (const record of records) {
       const own = kept.filter(({ name }) => name === record.name);
       const found = new Map<number, FoundMachine>(own.map(({ version, machine }) => [version, machine]));
@@ -163,6 +172,16 @@ export class Pool implements Closable {
    */
   rollBack(name: string, owner: string, once?: Once): Promise<Operation> {
     return this.#requests.rollBack(name, owner, once);
+  }
+
+  /** Brings all VMs of an image to another one, in waves. @throws `upgrade_conflict` */
+  upgrade(wanted: WantedUpgrade): Promise<Upgrade> {
+    return this.#upgrades.begin(wanted);
+  }
+
+  /** @throws `upgrade_not_found` */
+  upgradeOf(id: string): Promise<Upgrade> {
+    return this.#upgrades.get(id);
   }
 
   /** @throws `operation_not_found`, also for one of another owner. */
@@ -265,6 +284,7 @@ export class Pool implements Closable {
 
   async #close(): Promise<void> {
     await Promise.all([...this.#vms.values()].map((vm) => vm.close()));
+    await this.#upgrades.close();
     await this.#operations.close();
   }
 
@@ -340,7 +360,10 @@ export class Pool implements Closable {
 
   #announce(): void {
     // A VM that ends with us goes on at the next start, and so does what was to become of it.
-    if (!this.#isClosing) this.#operations.observe((name) => this.#vms.get(name)?.describe());
+    if (!this.#isClosing) {
+      this.#operations.observe((name) => this.#vms.get(name)?.describe());
+      this.#upgrades.observe();
+    }
     for (const listener of this.#listeners) listener();
   }
 }

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import type { ApiServer } from '../platform/http/index.ts';
 import type { ImageStore } from './images/image-store.ts';
 import type { Pool } from './pool.ts';
-import { configurationSchema, imageDigestSchema, imageSchema, labelSchema, vmSchema } from './schema.ts';
+import { configurationSchema, imageDigestSchema, imageSchema, labelSchema, upgradeSchema, vmSchema } from './schema.ts';
 
 const byName = z.object({ name: labelSchema });
 
@@ -32,6 +32,14 @@ const newVmSchema = z.strictObject({
   configuration: configurationSchema,
 });
 
+const byId = z.object({ id: z.string().max(64) });
+const newUpgradeSchema = z.strictObject({
+  fromDigest: imageDigestSchema,
+  imageRef: z.string().min(1).max(2048),
+  imageDigest: imageDigestSchema.optional(),
+  waveSize: z.int().min(1).max(1000),
+});
+
 /** What only the operator may do. */
 export function addPoolOperatorRoutes(app: ApiServer, pool: Pool): void {
   app.post(
@@ -57,6 +65,22 @@ export function addPoolOperatorRoutes(app: ApiServer, pool: Pool): void {
       await pool.resume(params.name);
       return reply.code(202).send(pool.get(params.name));
     },
+  );
+  app.post(
+    '/api/v1/upgrades',
+    {
+      schema: {
+        summary: 'Bring all VMs of an image to another one, in waves',
+        body: newUpgradeSchema,
+        response: { 202: upgradeSchema },
+      },
+    },
+    async ({ body }, reply) => reply.code(202).send(await pool.upgrade(body)),
+  );
+  app.get(
+    '/api/v1/upgrades/:id',
+    { schema: { summary: 'How far an upgrade is', params: byId, response: { 200: upgradeSchema } } },
+    ({ params }) => pool.upgradeOf(params.id),
   );
   app.delete(
     '/api/v1/vms/:name',

@@ -165,6 +165,30 @@ export const vmSchema = z.object({
 });
 export type Vm = z.infer<typeof vmSchema>;
 
+/** What became of one VM in an upgrade. `skipped`: it was not there any more, or not to be touched. */
+export const upgradeStepSchema = z.object({
+  vm: labelSchema,
+  status: z.enum(['waiting', 'changing', 'upgraded', 'failed', 'skipped']),
+  reason: z.string().optional(),
+});
+export type UpgradeStep = z.infer<typeof upgradeStepSchema>;
+
+/** All VMs of one image get another one, some at a time [desktop D17]. */
+export const upgradeSchema = z.object({
+  id: z.string(),
+  /** What they run from before. */
+  fromDigest: imageDigestSchema,
+  imageRef: z.string(),
+  imageDigest: imageDigestSchema.optional(),
+  /** How many change at a time. */
+  waveSize: z.int(),
+  /** `failed`: one of a wave could not be changed, so that the VMs that still wait are left as they are. */
+  status: z.enum(['running', 'succeeded', 'failed']),
+  steps: z.array(upgradeStepSchema),
+  createdAtMs: z.number(),
+});
+export type Upgrade = z.infer<typeof upgradeSchema>;
+
 /** What was asked of the pool and takes its time. */
 export const operationSchema = z.object({
   id: z.string(),
