@@ -1,3 +1,4 @@
+import { TRANSLATION_CACHE_BYTES } from '../../machine-cost.ts';
 import type { ImageManifest } from '../../schema.ts';
 import type { Accelerator, MachineSpec } from '../hypervisor.ts';
 import { GUEST_NETWORK } from './guest-network.ts';
@@ -12,8 +13,7 @@ export const qemuProgram = (architecture: ImageManifest['architecture']): string
   architecture === 'aarch64' ? 'qemu-system-aarch64' : 'qemu-system-x86_64';
 
 /**
- * The machine and what runs it. A translation cache below 128 MiB gave dead guests on microvm; `-cpu host` aborts where
- * KVM is not whole. `-nodefaults -no-user-config`: no device that is not named. `-sandbox`: QEMU itself can start no
+ * The machine and what runs it. `-cpu host` aborts where KVM is not whole. `-nodefaults -no-user-config`: no device that is not named. `-sandbox`: QEMU itself can start no
  * program and gain no privilege.
  */
 export function machineArguments(
@@ -22,7 +22,10 @@ export function machineArguments(
 ): string[] {
   return [
     ...['-machine', architecture === 'aarch64' ? 'virt' : 'microvm,acpi=on,rtc=on'],
-    ...['-accel', accelerator === 'kvm' ? 'kvm' : 'tcg,thread=multi,tb-size=128'],
+    ...[
+      '-accel',
+      accelerator === 'kvm' ? 'kvm' : `tcg,thread=multi,tb-size=${TRANSLATION_CACHE_BYTES / 2 ** 20}`,
+    ],
     ...['-cpu', 'max', '-nodefaults', '-no-user-config', '-no-reboot', '-display', 'none'],
     ...['-sandbox', 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny'],
   ];

@@ -3,7 +3,10 @@ import { basename, join } from 'node:path';
 import { type Clock, deadline, systemCode } from '../../../base/index.ts';
 import type { Log } from '../../../platform/telemetry/index.ts';
 import { poolError } from '../../errors.ts';
+import { machineCost } from '../../machine-cost.ts';
 import type { Accelerator, Address, Machine, MachineSpec } from '../hypervisor.ts';
+import { cgroupSupport } from './cgroup-support.ts';
+import { MachineCgroups } from './cgroups.ts';
 import { forwardedPorts, type Memory, qemuArguments, qemuProgram, type Reach } from './command-line.ts';
 import { LINK_TAKEN_STATUS } from './confinement.ts';
 import { type ConfinementSupport, confinementSupport } from './confinement-support.ts';
@@ -46,6 +49,7 @@ export class QemuLauncher {
   readonly #runFolder: string;
   #support: Promise<ConfinementSupport> | undefined;
   #lastReason: string | undefined;
+  #cgroups: Promise<MachineCgroups | undefined> | undefined;
 
   constructor(deps: { clock: Clock; log: Log }, runFolder: string) {
     this.#clock = deps.clock;
@@ -67,6 +71,16 @@ export class QemuLauncher {
     }
     this.#lastReason = support.reason;
     return 'ports';
+  }
+
+  /** The machines' limits by the kernel, where they can be had. */
+  cgroups(): Promise<MachineCgroups | undefined> {
+    this.#cgroups ??= cgroupSupport().then((support) => {
+      if (support.hasLimits) return new MachineCgroups(support.folder, this.#runFolder);
+      this.#log.warn({ reason: support.reason }, 'machines have no limits of memory and processor time');
+      return undefined;
+    });
+    return this.#cgroups;
   }
 
   /**
@@ -99,6 +113,9 @@ export class QemuLauncher {
   ): Promise<Outcome> {
     const directory = this.directoryOf(spec.id);
     const { architecture, http } = spec.image.manifest;
+    const { cpus } = spec.configuration;
+    const memoryBytes = machineCost(spec.configuration, accelerator);
+    const cgroups = await this.cgroups();
     let qemu: QemuProcess | undefined;
     try {
       await makeRunDirectory(directory, spec.configuration.diskBytes, link?.userId);
@@ -107,6 +124,7 @@ export class QemuLauncher {
       }
       const startedAtMs = this.#clock.monotonicMs();
       const clockOption = await guestClockOption();
+      const cgroup = await cgroups?.make(spec.id, { memoryBytes, cpus });
       qemu = await QemuProcess.spawn({
         program: qemuProgram(architecture),
         args: qemuArguments(spec, accelerator, clockOption, link ? 'tap' : 'ports', memory),
@@ -118,6 +136,7 @@ export class QemuLauncher {
           hostPid: process.pid,
           needsKvm: accelerator === 'kvm',
         },
+        cgroup,
       });
       const tooLate = deadline(this.#clock, limitMs, `not up within ${limitMs} ms`);
       const waiting = AbortSignal.any([signal, qemu.ended, tooLate]);
@@ -125,8 +144,8 @@ export class QemuLauncher {
     } catch (error) {
       await qemu?.kill();
       const status = (await qemu?.exited)?.status;
-      const lastWords = qemu ? await lastWordsIn(directory) : '';
-      await rm(directory, { recursive: true, force: true });
+      const lastWords = qemu ? await this.#lastWordsOf(spec.id) : '';
+      await this.#clear(spec.id);
       signal.throwIfAborted();
       if (link && status === LINK_TAKEN_STATUS) throw new LinkTaken();
       if (systemCode(error) === 'ENOSPC') throw poolError('disk_full', `no room in ${directory}`, error);
@@ -146,11 +165,12 @@ export class QemuLauncher {
     accelerator: Accelerator,
     addresses: Machine['addresses'],
   ): Machine {
+    const id = basename(directory);
     const keeping = keepLogsShort(this.#clock, directory, qemu.ended);
     const exited = qemu.exited.then(async ({ reason }) => {
       await keeping;
-      const lastWords = await lastWordsIn(directory);
-      await rm(directory, { recursive: true, force: true }).catch((err: unknown) =>
+      const lastWords = await this.#lastWordsOf(id);
+      await this.#clear(id).catch((err: unknown) =>
         this.#log.warn({ err, directory }, 'run directory not removed'),
       );
       return lastWords === '' ? reason : `${reason}: ${lastWords}`;
@@ -159,7 +179,21 @@ export class QemuLauncher {
       await qemu.kill();
       await exited;
     };
-    return { id: basename(directory), pid: qemu.pid, addresses, accelerator, exited, stop };
+    return { id, pid: qemu.pid, addresses, accelerator, exited, stop };
+  }
+
+  /** What there is to say of a QEMU's end beside its status. */
+  async #lastWordsOf(id: string): Promise<string> {
+    const cgroups = await this.cgroups();
+    if (await cgroups?.ranOutOfMemory(id))
+      return 'the machine took more memory than its limit (out of memory)';
+    return lastWordsIn(this.directoryOf(id));
+  }
+
+  /** Removes what an ended machine had here. */
+  async #clear(id: string): Promise<void> {
+    await rm(this.directoryOf(id), { recursive: true, force: true });
+    await (await this.cgroups())?.remove(id);
   }
 }
 
