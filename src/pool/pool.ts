@@ -318,6 +318,7 @@ export class Pool implements Closable {
             await also?.(transaction);
           }),
         quiet: async () => this.#quiet?.(record.name),
+        costOf: (configuration) => hypervisor.costOf(configuration),
         checkRoom: () => this.#requests.checkRoom(vm),
         forgetSaved: (version) => this.#saved.forget({ name: record.name, version }),
         onChange: (change) => {

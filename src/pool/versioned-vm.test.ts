@@ -56,6 +56,7 @@ const hypervisor: Hypervisor = {
   },
   takeOver: async () => ({ machines: [], endedCount: 0 }),
   consoleTail: async () => '',
+  costOf: () => 0,
 };
 
 beforeEach(async () => {
@@ -97,6 +98,7 @@ beforeEach(async () => {
         ),
       save: async (wanted) => void saved.push(wanted),
       quiet: () => quiet(),
+      costOf: ({ memoryBytes }) => memoryBytes + 1,
       checkRoom: () => checkRoom(),
       forgetSaved: async () => undefined,
       onChange: () => undefined,

@@ -3,7 +3,7 @@ import type { Log } from '../platform/telemetry/index.ts';
 import type { Taken } from './capacity.ts';
 import { poolError } from './errors.ts';
 import type { Also } from './operations.ts';
-import type { Progress, SuspendedBy, Vm } from './schema.ts';
+import type { Configuration, Progress, SuspendedBy, Vm } from './schema.ts';
 import type { VmState } from './vm-state.ts';
 import type { VmSpec, VmSupervisor } from './vm-supervisor.ts';
 import type { VmRecord } from './vm-table.ts';
@@ -24,6 +24,8 @@ export interface VersionedVmDeps {
   ) => Promise<void>;
   /** Resolves when no request of the VM is under way and none is to come. */
   readonly quiet: () => Promise<void>;
+  /** What a machine takes of the host's memory. */
+  readonly costOf: (configuration: Configuration) => number;
   /** @throws when there is no room for its machine. */
   readonly checkRoom: () => void;
   /** Removes what was kept of versions that are not wanted any more. */
@@ -86,10 +88,14 @@ export class VersionedVm implements Closable {
 
   get taken(): Taken {
     const all = [...this.#supervisors.values(), ...this.#draining.keys()];
-    const memoryBytes = all
+    const configurations = all
       .filter(({ state }) => state.phase !== 'suspended')
-     .reduce((sum, { spec }) => sum + spec.configuration.memoryBytes, 0);
-    return { owner: this.owner, memoryBytes };
+      .map(({ spec }) => spec.configuration);
+    return {
+      owner: this.owner,
+      memoryBytes: configurations.reduce((sum, { memoryBytes }) => sum + memoryBytes, 0),
+      costBytes: configurations.reduce((sum, configuration) => sum + this.#deps.costOf(configuration), 0),
+    };
   }
 
   describe(): Vm {

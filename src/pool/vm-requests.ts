@@ -3,6 +3,7 @@ import type { Clock, CodedError } from '../base/index.ts';
 import type { Store } from '../platform/store/index.ts';
 import { type Claim, checkCapacity } from './capacity.ts';
 import { poolError } from './errors.ts';
+import type { Hypervisor } from './hypervisor/hypervisor.ts';
 import type { ImageLibrary } from './image-library.ts';
 import type { RequestKey } from './operation-table.ts';
 import type { Operations } from './operations.ts';
@@ -42,6 +43,7 @@ export interface VmRequestsDeps {
   readonly store: Store<PoolTables>;
   readonly operations: Operations;
   readonly library: ImageLibrary;
+  readonly hypervisor: Pick<Hypervisor, 'costOf'>;
   /** By name; the pool's own. */
   readonly vms: Map<string, VersionedVm>;
   readonly newVm: (record: VmRecord) => VersionedVm;
@@ -180,7 +182,8 @@ export class VmRequests {
     this.#deps.announce();
   }
 
-  #checkCapacity(claim: Claim): void {
+  #checkCapacity(machine: Omit<Claim, 'costBytes'>): void {
+    const claim = { ...machine, costBytes: this.#deps.hypervisor.costOf(machine.configuration) };
     const { maxVms, maxVmsOf, maxMemoryBytesOf } = this.#quotas;
     const taken = [...this.#deps.vms.values()].map((vm) => vm.taken);
     checkCapacity(claim, taken, {

@@ -68,6 +68,10 @@ export class ProcessHypervisor implements Hypervisor {
     return { machines: [...this.#running.values()], endedCount: 0 };
   }
 
+  costOf({ memoryBytes }: { readonly memoryBytes: number }): number {
+    return memoryBytes;
+  }
+
   async consoleTail(id: string): Promise<string> {
     return this.#said.get(id) ?? '';
   }

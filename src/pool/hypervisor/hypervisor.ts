@@ -64,6 +64,8 @@ export interface Hypervisor {
    * it runs, is ended, and what dead ones left on the disk is removed.
    */
   takeOver(): Promise<LeftMachines>;
+  /** What a machine may take of the host's memory, with what the hypervisor takes for itself. */
+  costOf(configuration: Configuration): number;
   /** What the guest last wrote to its console, at most 64 KiB; empty when the machine is not known. */
   consoleTail(id: string): Promise<string>;
 }

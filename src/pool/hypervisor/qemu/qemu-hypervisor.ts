@@ -2,6 +2,8 @@ import { join } from 'node:path';
 import type { Clock, Random } from '../../../base/index.ts';
 import type { Log } from '../../../platform/telemetry/index.ts';
 import type { StoredImage } from '../../images/image-store.ts';
+import { machineCost } from '../../machine-cost.ts';
+import type { Configuration } from '../../schema.ts';
 import type { Accelerator, Hypervisor, LeftMachines, MachineSpec, StartedMachine } from '../hypervisor.ts';
 import { addressesOf, QemuLauncher } from './qemu-launcher.ts';
 import { RUN_FILES, readTail } from './run-files.ts';
@@ -34,6 +36,8 @@ export class QemuHypervisor implements Hypervisor {
   readonly #runFolder: string;
   readonly #launcher: QemuLauncher;
   readonly #templates: Templates | undefined;
+  /** As it was chosen last; before the first start the one with which a machine takes more. */
+  #accelerator: Accelerator = 'tcg';
 
   /** @param templates without them every machine is booted. */
   constructor(deps: QemuDeps, runFolder: string, templates?: TemplateOptions) {
@@ -48,6 +52,7 @@ export class QemuHypervisor implements Hypervisor {
 
   async start(spec: MachineSpec, signal: AbortSignal): Promise<StartedMachine> {
     const accelerator = await this.#deps.chooseAccelerator(spec.image, signal);
+    this.#accelerator = accelerator;
     const templates = isCloneable(spec) ? this.#templates : undefined;
     const clone = await templates?.clone(spec, accelerator, signal);
     if (clone) return clone;
@@ -64,6 +69,10 @@ export class QemuHypervisor implements Hypervisor {
 
   takeOver(): Promise<LeftMachines> {
     return takeOverMachines({ ...this.#deps, launcher: this.#launcher }, this.#runFolder);
+  }
+
+  costOf(configuration: Configuration): number {
+    return machineCost(configuration, this.#accelerator);
   }
 
   consoleTail(id: string): Promise<string> {
