@@ -232,7 +232,7 @@ export class Pool implements Closable {
 
   /** @param machines those that run for it already, by its version. */
   #newVm(record: VmRecord, machines: ReadonlyMap<number, Machine> = new Map()): VersionedVm {
-    const { clock, random, log, store, hypervisor, probe = probeHttp } = this.#deps;
+    const { clock, log, store, hypervisor, probe = probeHttp } = this.#deps;
     const vm: VersionedVm = new VersionedVm(
       {
         clock,
@@ -241,7 +241,7 @@ export class Pool implements Closable {
           const fetchImage = (wanted: VmSpec, signal: AbortSignal) => this.#fetchImage(vm, wanted, signal);
           const recordMachine = ({ name, version }: VmSpec, machineId: string) =>
             saveMachine(store.db, { name, version, machineId });
-          const deps = { clock, random, log, hypervisor, probe, fetchImage, recordMachine, onChange };
+          const deps = { clock, log, hypervisor, probe, fetchImage, recordMachine, onChange };
           return new VmSupervisor(deps, spec, this.#options.readyTimeoutMs, machines.get(spec.version));
         },
         save: (versions, also) =>

@@ -1,12 +1,4 @@
-import {
-  type Clock,
-  formatBytes,
-  formatDuration,
-  hasCode,
-  messageOf,
-  type Random,
-  randomId,
-} from '../base/index.ts';
+import { type Clock, formatBytes, formatDuration, hasCode, messageOf } from '../base/index.ts';
 import type { Log } from '../platform/telemetry/index.ts';
 import { poolError } from './errors.ts';
 import type { Hypervisor, Machine } from './hypervisor/hypervisor.ts';
@@ -32,13 +24,12 @@ export interface VmSpec {
 
 export interface SupervisorDeps {
   readonly clock: Clock;
-  readonly random: Random;
   readonly log: Log;
   readonly hypervisor: Hypervisor;
   readonly probe: HttpProbe;
   /** Brings the image of `spec`, from here or from where it is. */
   readonly fetchImage: (spec: VmSpec, signal: AbortSignal) => Promise<StoredImage>;
-  /** Keeps which machine is the version's from now on; called before it is started. */
+  /** Keeps which machine is the version's from now on; called before it is the version's. */
   readonly recordMachine: (spec: VmSpec, machineId: string) => Promise<void>;
   /** Called after every change of phase. */
   readonly onChange: (supervisor: VmSupervisor, previous: VmState['phase']) => void;
@@ -163,7 +154,7 @@ export class VmSupervisor {
 
   /** From the image to the end of the machine. Always throws: a machine that is wanted never ends well. */
   async #serveOnce(signal: AbortSignal): Promise<never> {
-    const { clock, hypervisor, random, recordMachine } = this.#deps;
+    const { clock, hypervisor, recordMachine } = this.#deps;
     const left = this.#left;
     this.#left = undefined;
     if (left) return this.#serveBy(left, signal);
@@ -174,10 +165,11 @@ export class VmSupervisor {
     const fetchedMs = clock.monotonicMs();
     this.#apply({ kind: 'fetched' });
 
-    this.#machineId = `${this.#spec.name.slice(0, 24)}-${randomId(random, 6)}`;
     const { name, configuration } = this.#spec;
-    await recordMachine(this.#spec, this.#machineId);
-    const machine = await hypervisor.start({ id: this.#machineId, name, image, configuration }, signal);
+    const machine = await hypervisor.start({ name, image, configuration }, signal, async (machineId) => {
+      await recordMachine(this.#spec, machineId);
+      this.#machineId = machineId;
+    });
     try {
       await this.#untilAnswering(machine, image, signal);
       const nowMs = clock.monotonicMs();
@@ -186,6 +178,7 @@ export class VmSupervisor {
         prepareMs: machine.startedAtMs - fetchedMs,
         bootMs: nowMs - machine.startedAtMs,
         totalMs: nowMs - startMs,
+        origin: machine.origin,
       };
       this.#apply({ kind: 'answered', machine });
       throw poolError('machine_failed', await this.#untilDead(machine, image, signal));
