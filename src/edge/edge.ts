@@ -185,11 +185,12 @@ function createHypervisor(
     {
       clock,
       log,
+      random,
       chooseAccelerator: async (image, signal) =>
         accelerator === 'auto' ? (await probe.choose(image, signal)).accelerator : accelerator,
     },
     data.run,
-    { folder: data.templates, random },
+    data.templates,
   );
 }
 

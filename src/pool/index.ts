@@ -11,6 +11,7 @@
 export { poolError } from './errors.ts';
 export type {
   Accelerator,
+  Claim,
   Hypervisor,
   LeftMachines,
   Machine,
@@ -19,7 +20,7 @@ export type {
 } from './hypervisor/hypervisor.ts';
 export { AcceleratorProbe, type AcceleratorVerdict } from './hypervisor/qemu/accelerator.ts';
 export { type ConfinementSupport, confinementSupport } from './hypervisor/qemu/confinement-support.ts';
-export { QemuHypervisor, type TemplateOptions } from './hypervisor/qemu/qemu-hypervisor.ts';
+export { QemuHypervisor } from './hypervisor/qemu/qemu-hypervisor.ts';
 export { buildWebImage } from './image-builder/index.ts';
 export type { OwnImage } from './image-library.ts';
 export { directorySource, type ImageSource, urlSource } from './images/image-source.ts';

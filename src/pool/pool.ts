@@ -296,7 +296,7 @@ export class Pool implements Closable {
 
   /** @param found what is there for it already, by its version. */
   #newVm(record: VmRecord, found: ReadonlyMap<number, FoundMachine> = new Map()): VersionedVm {
-    const { clock, random, log, store, hypervisor, probe = probeHttp } = this.#deps;
+    const { clock, log, store, hypervisor, probe = probeHttp } = this.#deps;
     const vm: VersionedVm = new VersionedVm(
       {
         clock,
@@ -306,7 +306,7 @@ export class Pool implements Closable {
           const recordMachine = ({ name, version }: VmSpec, machineId: string) =>
             saveMachine(store.db, { name, version, machineId });
           return new VmSupervisor(
-            { clock, random, log, hypervisor, probe, fetchImage, recordMachine, saved: this.#saved, onChange },
+            { clock, log, hypervisor, probe, fetchImage, recordMachine, saved: this.#saved, onChange },
             spec,
             this.#options.readyTimeoutMs,
             found.get(spec.version),

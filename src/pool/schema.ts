@@ -142,9 +142,18 @@ export const vmSchema = z.object({
   sinceMs: z.number(),
   /** How often it was started again after a crash. */
   restarts: z.int(),
-  /** How long the latest start took, by phase: image, preparation (at the first start, the accelerator's probe), boot. */
+  /**
+   * How long the latest start took, by phase: image, preparation (at the first start, the accelerator's probe), boot; and how
+   * its machine came to be: it booted, is a clone of one that had, or one that waited.
+   */
   lastStart: z
-    .object({ fetchMs: z.number(), prepareMs: z.number(), bootMs: z.number(), totalMs: z.number() })
+    .object({
+      fetchMs: z.number(),
+      prepareMs: z.number(),
+      bootMs: z.number(),
+      totalMs: z.number(),
+      origin: z.enum(['boot', 'clone', 'warm']),
+    })
     .optional(),
   accelerator: z.enum(['kvm', 'tcg']).optional(),
   /**

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from 'vitest';
-import { ManualClock, systemRandom } from '../base/index.ts';
+import { ManualClock } from '../base/index.ts';
 import { silentLog } from '../platform/telemetry/index.ts';
 import { poolError } from './errors.ts';
 import type { Hypervisor, StartedMachine } from './hypervisor/hypervisor.ts';
@@ -42,6 +42,7 @@ const hypervisor: Hypervisor = {
       id: name,
       pid: 1,
       startedAtMs: clock.monotonicMs(),
+      origin: 'boot',
       addresses: [{ host: name, port: 80 }],
       accelerator: 'tcg',
       exited,
@@ -77,7 +78,6 @@ beforeEach(async () => {
         new VmSupervisor(
           {
             clock,
-            random: systemRandom,
             log: silentLog,
             hypervisor,
             probe: async (_clock, { host }) => !mute.has(host),

@@ -1,12 +1,4 @@
-import {
-  type Clock,
-  formatBytes,
-  formatDuration,
-  hasCode,
-  messageOf,
-  type Random,
-  randomId,
-} from '../base/index.ts';
+import { type Clock, formatBytes, formatDuration, hasCode, messageOf } from '../base/index.ts';
 import type { Log } from '../platform/telemetry/index.ts';
 import { poolError } from './errors.ts';
 import type { Hypervisor, Machine } from './hypervisor/hypervisor.ts';
@@ -33,13 +25,12 @@ export interface VmSpec {
 
 export interface SupervisorDeps {
   readonly clock: Clock;
-  readonly random: Random;
   readonly log: Log;
   readonly hypervisor: Hypervisor;
   readonly probe: HttpProbe;
   /** Brings the image of `spec`, from here or from where it is. */
   readonly fetchImage: (spec: VmSpec, signal: AbortSignal) => Promise<StoredImage>;
-  /** Keeps which machine is the version's from now on; called before it is started. */
+  /** Keeps which machine is the version's from now on; called before it is the version's. */
   readonly recordMachine: (spec: VmSpec, machineId: string) => Promise<void>;
   /** Where it is kept while it is suspended. */
   readonly saved: Pick<SavedMachines, 'folderOf' | 'take' | 'forget'>;
@@ -214,7 +205,7 @@ export class VmSupervisor {
 
   /** From the image until the machine was suspended. Otherwise it throws: a machine that is wanted never ends well. */
   async #serveOnce(signal: AbortSignal): Promise<void> {
-    const { clock, hypervisor, random, recordMachine } = this.#deps;
+    const { clock, hypervisor, recordMachine } = this.#deps;
     const left = this.#left;
     this.#left = undefined;
     if (left) return this.#serveBy(left, signal);
@@ -225,13 +216,13 @@ export class VmSupervisor {
     const fetchedMs = clock.monotonicMs();
     this.#apply({ kind: 'fetched' });
 
-    this.#machineId = `${this.#spec.name.slice(0, 24)}-${randomId(random, 6)}`;
     const { name, configuration } = this.#spec;
-    await recordMachine(this.#spec, this.#machineId);
     const saved = await this.#deps.saved.take(this.#spec);
-    const spec = { id: this.#machineId, name, image, configuration, ...(saved !== undefined && { saved }) };
     const machine = await hypervisor
-      .start(spec, signal)
+      .start({ name, image, configuration, ...(saved !== undefined && { saved }) }, signal, async (machineId) => {
+        await recordMachine(this.#spec, machineId);
+        this.#machineId = machineId;
+      })
       .finally(() => saved !== undefined && this.#deps.saved.forget(this.#spec));
     try {
       await this.#untilAnswering(machine, image, signal);
@@ -241,6 +232,7 @@ export class VmSupervisor {
         prepareMs: machine.startedAtMs - fetchedMs,
         bootMs: nowMs - machine.startedAtMs,
         totalMs: nowMs - startMs,
+        origin: machine.origin,
       };
       this.#apply({ kind: 'answered', machine });
       await this.#untilSuspended(machine, image, signal);

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
-import { systemClock } from '../../src/base/index.ts';
+import { systemClock, systemRandom } from '../../src/base/index.ts';
 import { endProcess } from '../../src/platform/process/index.ts';
 import { silentLog } from '../../src/platform/telemetry/index.ts';
 import {
@@ -79,16 +79,20 @@ exec '${toolPath('qemu-system-x86_64')}' "$@"
       verdict.accelerator === 'kvm' ? /^KVM boots a kernel in / : /TCG boots it in |\/dev\/kvm/,
     );
     const hypervisor = new QemuHypervisor(
-      { clock: systemClock, log: silentLog, chooseAccelerator: async () => verdict.accelerator },
+      {
+        clock: systemClock,
+        log: silentLog,
+        random: systemRandom,
+        chooseAccelerator: async () => verdict.accelerator,
+      },
       runFolder,
     );
     const spec = {
-      id: 'chosen',
       name: 'chosen',
       image,
       configuration: { cpus: 1, memoryBytes: 2 ** 28, diskBytes: 0 },
     };
-    const machine = await hypervisor.start(spec, AbortSignal.timeout(PATIENCE_MS));
+    const machine = await hypervisor.start(spec, AbortSignal.timeout(PATIENCE_MS), async () => undefined);
     try {
       expect(machine.accelerator).toBe(verdict.accelerator);
       await untilReady(systemClock, probeHttp, machine.addresses[0], '/', AbortSignal.timeout(PATIENCE_MS));
@@ -151,7 +155,7 @@ exec '${toolPath('qemu-system-x86_64')}' "$@"
     await once(child, 'close');
     const chooseAccelerator = async () => 'tcg' as const;
     const next = new QemuHypervisor(
-      { clock: systemClock, log: silentLog, chooseAccelerator },
+      { clock: systemClock, log: silentLog, random: systemRandom, chooseAccelerator },
       join(folder, 'killed'),
     );
     // It may have come to its end by itself.

@@ -7,7 +7,7 @@ import { networkInterfaces, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { systemClock } from '../../src/base/index.ts';
+import { systemClock, systemRandom } from '../../src/base/index.ts';
 import { endProcess } from '../../src/platform/process/index.ts';
 import { silentLog } from '../../src/platform/telemetry/index.ts';
 import { confinementSupport } from '../../src/pool/hypervisor/qemu/confinement-support.ts';
@@ -36,7 +36,7 @@ describe.skipIf(!support.isConfined && !inCi)('confined machines', () => {
       folder = mkdtempSync(join(tmpdir(), 'o-'));
       image = await storedImage(await rootedImage(join(folder, 'rooted')), join(folder, 'images'));
       hypervisor = new QemuHypervisor(
-        { clock: systemClock, log: silentLog, chooseAccelerator: async () => 'tcg' },
+        { clock: systemClock, log: silentLog, random: systemRandom, chooseAccelerator: async () => 'tcg' },
         join(folder, 'run'),
       );
       [attacker, neighbour] = await Promise.all([start('attacker'), start('neighbour')]);
@@ -50,9 +50,10 @@ describe.skipIf(!support.isConfined && !inCi)('confined machines', () => {
       rmSync(folder, { recursive: true, force: true });
     });
 
-    async function start(id: string): Promise<Machine> {
+    async function start(name: string): Promise<Machine> {
       const signal = AbortSignal.timeout(PATIENCE_MS);
-      const machine = await hypervisor.start({ id, name: id, image, configuration: CONFIGURATION }, signal);
+      const spec = { name, image, configuration: CONFIGURATION };
+      const machine = await hypervisor.start(spec, signal, async () => undefined);
       await untilReady(systemClock, probeHttp, machine.addresses[0], '/', signal);
       return machine;
     }

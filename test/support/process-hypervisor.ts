@@ -1,6 +1,14 @@
 import { spawn } from 'node:child_process';
-import { systemClock } from '../../src/base/index.ts';
-import type { Hypervisor, LeftMachines, Machine, MachineSpec, StartedMachine } from '../../src/pool/index.ts';
+import { systemClock, systemRandom } from '../../src/base/index.ts';
+import { newMachineId } from '../../src/pool/hypervisor/machine-id.ts';
+import type {
+  Claim,
+  Hypervisor,
+  LeftMachines,
+  Machine,
+  MachineSpec,
+  StartedMachine,
+} from '../../src/pool/index.ts';
 
 /** The guest: an HTTP server that tells its name, holds an answer back, or breaks off, as the path asks. */
 const GUEST = `
@@ -24,23 +32,26 @@ export class ProcessHypervisor implements Hypervisor {
   failures: Error[] = [];
   starts = 0;
 
-  async start(spec: MachineSpec, signal: AbortSignal): Promise<StartedMachine> {
+  async start(spec: MachineSpec, signal: AbortSignal, claim: Claim): Promise<StartedMachine> {
     this.starts += 1;
     signal.throwIfAborted();
     const failure = this.failures.shift();
     if (failure) throw failure;
+    const id = newMachineId(spec.name, systemRandom);
+    await claim(id);
+    signal.throwIfAborted();
     const startedAtMs = systemClock.monotonicMs();
     const child = spawn(process.execPath, ['-e', GUEST, spec.name], { stdio: ['ignore', 'pipe', 'inherit'] });
     const exited = new Promise<string>((resolve) => {
       child.once('exit', (code, killer) => {
-        this.#running.delete(spec.id);
+        this.#running.delete(id);
         resolve(`the process ended with ${killer ?? code}`);
       });
     });
     const port = await new Promise<number>((resolve, reject) => {
       child.once('error', reject);
       child.stdout.setEncoding('utf8').on('data', (text: string) => {
-        this.#said.set(spec.id, text);
+        this.#said.set(id, text);
         resolve(Number(text));
       });
       signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
@@ -49,7 +60,7 @@ export class ProcessHypervisor implements Hypervisor {
       throw error;
     });
     const machine: Machine = {
-      id: spec.id,
+      id,
       pid: child.pid ?? 0,
       addresses: [{ host: '127.0.0.1', port }],
       accelerator: 'tcg',
@@ -59,8 +70,8 @@ export class ProcessHypervisor implements Hypervisor {
         await exited;
       },
     };
-    this.#running.set(spec.id, machine);
-    return { ...machine, startedAtMs };
+    this.#running.set(id, machine);
+    return { ...machine, startedAtMs, origin: 'boot' };
   }
 
   /** Whoever used it before is as good as dead to it. */

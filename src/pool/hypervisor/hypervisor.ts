@@ -3,8 +3,6 @@ import type { Configuration } from '../schema.ts';
 
 /** What a machine is started from. */
 export interface MachineSpec {
-  /** Unique among the machines that run: names its run directory. */
-  readonly id: string;
   /** The VM's name; the guest learns it as its host name. */
   readonly name: string;
   readonly image: StoredImage;
@@ -20,8 +18,15 @@ export interface Address {
   readonly port: number;
 }
 
+/** How a machine came to be: its guest booted, or it began where another guest had booted to, and perhaps waited there. */
+export type MachineOrigin = 'boot' | 'clone' | 'warm';
+
+/** Called with a machine's id before that becomes the VM's. When it rejects, nothing runs. */
+export type Claim = (machineId: string) => Promise<void>;
+
 /** A running machine. It is not known yet whether its guest answers. */
 export interface Machine {
+  /** Unique among the machines that run. */
   readonly id: string;
   /** The process that runs it. */
   readonly pid: number;
@@ -42,6 +47,7 @@ export interface Machine {
 export interface StartedMachine extends Machine {
   /** When its process was started, on the monotonic clock: what came before was preparation. */
   readonly startedAtMs: number;
+  readonly origin: MachineOrigin;
 }
 
 /** What an earlier process of ours left running. */
@@ -55,9 +61,11 @@ export interface LeftMachines {
 /** The port behind which machines run: QEMU in the product, plain processes in tests. One suite shows both. */
 export interface Hypervisor {
   /**
-   * @throws `hypervisor_missing` when this host has none, `machine_failed` when the machine did not come up, `disk_full`.
+   * @param claim called before the machine's process is started, or, where one waits already, before that is told who it
+   *   is; called again with another id when the first machine came to nothing.
+   * @throws what `claim` does, `hypervisor_missing` when this host has none, `machine_failed` when the machine did not come up, `disk_full`.
    */
-  start(spec: MachineSpec, signal: AbortSignal): Promise<StartedMachine>;
+  start(spec: MachineSpec, signal: AbortSignal, claim: Claim): Promise<StartedMachine>;
   /**
    * Takes over the machines that run here, whoever started them; to be called before the first `start`. They are found by
    * what they are, so no record of them can be lost. One that was still on its way up, or whose monitor does not say that

@@ -56,6 +56,12 @@ export type Memory = 'own' | 'template' | 'clone';
 /** The places of the files that QEMU gets open, for `inputPath`. Without a template only the first two are there. */
 export const INPUT = { kernel: 0, initrd: 1, memory: 2, state: 3 } as const;
 
+/** What one machine is started from. */
+export interface IdentifiedSpec extends MachineSpec {
+  /** Unique among the machines that run: names its run directory. */
+  readonly id: string;
+}
+
 /**
  * QEMU's arguments for one machine, run in its run directory.
  *
@@ -65,7 +71,7 @@ export const INPUT = { kernel: 0, initrd: 1, memory: 2, state: 3 } as const;
  * @param clockOption see `guest-clock.ts`
  */
 export function qemuArguments(
-  spec: MachineSpec,
+  spec: IdentifiedSpec,
   accelerator: Accelerator,
   clockOption: string,
   reach: Reach,

@@ -4,7 +4,16 @@ import type { Log } from '../../../platform/telemetry/index.ts';
 import type { StoredImage } from '../../images/image-store.ts';
 import { machineCost } from '../../machine-cost.ts';
 import type { Configuration } from '../../schema.ts';
-import type { Accelerator, Hypervisor, LeftMachines, MachineSpec, StartedMachine } from '../hypervisor.ts';
+import type {
+  Accelerator,
+  Claim,
+  Hypervisor,
+  LeftMachines,
+  MachineSpec,
+  StartedMachine,
+} from '../hypervisor.ts';
+import { newMachineId } from '../machine-id.ts';
+import type { IdentifiedSpec } from './command-line.ts';
 import { addressesOf, QemuLauncher } from './qemu-launcher.ts';
 import { RUN_FILES, readTail } from './run-files.ts';
 import { takeOverMachines } from './takeover.ts';
@@ -16,15 +25,10 @@ const MONITOR_TIMEOUT_MS = 20_000;
 export interface QemuDeps {
   readonly clock: Clock;
   readonly log: Log;
+  /** Of it each machine gets its id, and each clone a seed. */
+  readonly random: Random;
   /** Which accelerator to use for this image's kernel. */
   readonly chooseAccelerator: (image: StoredImage, signal: AbortSignal) => Promise<Accelerator>;
-}
-
-export interface TemplateOptions {
-  /** Keeps templates from one process of ours to the next. */
-  readonly folder: string;
-  /** Of it each clone gets a seed. */
-  readonly random: Random;
 }
 
 /**
@@ -39,20 +43,21 @@ export class QemuHypervisor implements Hypervisor {
   /** As it was chosen last; before the first start the one with which a machine takes more. */
   #accelerator: Accelerator = 'tcg';
 
-  /** @param templates without them every machine is booted. */
-  constructor(deps: QemuDeps, runFolder: string, templates?: TemplateOptions) {
+  /** @param templateFolder keeps templates from one process of ours to the next; without it every machine is booted. */
+  constructor(deps: QemuDeps, runFolder: string, templateFolder?: string) {
     this.#deps = deps;
     this.#runFolder = runFolder;
     this.#launcher = new QemuLauncher(deps, runFolder);
-    if (templates) {
-      const { random, folder } = templates;
-      this.#templates = new Templates({ ...deps, random, launcher: this.#launcher }, folder);
+    if (templateFolder !== undefined) {
+      this.#templates = new Templates({ ...deps, launcher: this.#launcher }, templateFolder);
     }
   }
 
-  async start(spec: MachineSpec, signal: AbortSignal): Promise<StartedMachine> {
-    const accelerator = await this.#deps.chooseAccelerator(spec.image, signal);
+  async start(wanted: MachineSpec, signal: AbortSignal, claim: Claim): Promise<StartedMachine> {
+    const accelerator = await this.#deps.chooseAccelerator(wanted.image, signal);
     this.#accelerator = accelerator;
+    const spec = { ...wanted, id: newMachineId(wanted.name, this.#deps.random) };
+    await claim(spec.id);
     const templates = isCloneable(spec) ? this.#templates : undefined;
     const clone = await templates?.clone(spec, accelerator, signal);
     if (clone) return clone;
@@ -84,7 +89,7 @@ export class QemuHypervisor implements Hypervisor {
     await this.#templates?.make(spec, await this.#deps.chooseAccelerator(spec.image, signal), signal);
   }
 
-  #boot(spec: MachineSpec, accelerator: Accelerator, signal: AbortSignal): Promise<StartedMachine> {
+  #boot(spec: IdentifiedSpec, accelerator: Accelerator, signal: AbortSignal): Promise<StartedMachine> {
     const inputs = [spec.image.kernelPath, spec.image.initrdPath];
     const request = { spec, accelerator, memory: 'own', inputs, limitMs: MONITOR_TIMEOUT_MS } as const;
     return this.#launcher.launch(request, signal, async (launched) => {
@@ -92,7 +97,7 @@ export class QemuHypervisor implements Hypervisor {
       try {
         const addresses = await addressesOf(launched, monitor, spec.image.manifest.http.port);
         const { startedAtMs } = launched;
-        return { ...this.#launcher.machineOf(launched, accelerator, addresses), startedAtMs };
+        return { ...this.#launcher.machineOf(launched, accelerator, addresses), startedAtMs, origin: 'boot' };
       } finally {
         monitor.close();
       }

@@ -4,10 +4,17 @@ import { type Clock, deadline, systemCode } from '../../../base/index.ts';
 import type { Log } from '../../../platform/telemetry/index.ts';
 import { poolError } from '../../errors.ts';
 import { machineCost } from '../../machine-cost.ts';
-import type { Accelerator, Address, Machine, MachineSpec } from '../hypervisor.ts';
+import type { Accelerator, Address, Machine } from '../hypervisor.ts';
 import { cgroupSupport } from './cgroup-support.ts';
 import { MachineCgroups } from './cgroups.ts';
-import { forwardedPorts, type Memory, qemuArguments, qemuProgram, type Reach } from './command-line.ts';
+import {
+  forwardedPorts,
+  type IdentifiedSpec,
+  type Memory,
+  qemuArguments,
+  qemuProgram,
+  type Reach,
+} from './command-line.ts';
 import { LINK_TAKEN_STATUS } from './confinement.ts';
 import { type ConfinementSupport, confinementSupport } from './confinement-support.ts';
 import { guestClockOption } from './guest-clock.ts';
@@ -24,7 +31,7 @@ const LINK_ATTEMPTS = 16;
 const LOG_LOOK_INTERVAL_MS = 5000;
 
 export interface LaunchRequest {
-  readonly spec: MachineSpec;
+  readonly spec: IdentifiedSpec;
   readonly accelerator: Accelerator;
   readonly memory: Memory;
   /** The files that QEMU gets open, in the order of `INPUT`. */

@@ -48,7 +48,7 @@ export async function makeTemplate(
   accelerator: Accelerator,
   signal: AbortSignal,
 ): Promise<boolean> {
-  const spec: MachineSpec = { id: `template-${key.slice(0, 8)}`, name: 'template', image, configuration };
+  const spec = { id: `template-${key.slice(0, 8)}`, name: 'template', image, configuration };
   const memoryBytes = Math.ceil(configuration.memoryBytes / 2 ** 20) * 2 ** 20;
   const template = await store.begin(key, memoryBytes);
   try {
