@@ -13,8 +13,8 @@ export function dataFolder(folder: string) {
     /** Below which origins may name directories as images. */
     imageDirectory: join(folder, 'provided-images'),
     run: join(folder, 'run'),
-    /** What VMs keep: a folder for each. */
-    vms: join(folder, 'vms'),
+    /** What VMs were when they were suspended, before they were changed, and as snapshots: a folder for each. */
+    saved: join(folder, 'saved'),
     /** Memories of booted guests, from which machines are made quickly. */
     templates: join(folder, 'templates'),
     /** The data plane's processes, and the socket over which they are told what to do. */

@@ -207,7 +207,7 @@ function poolOptions({ pool }: EdgeConfig, data: DataFolder, origins: OriginDire
     maxVmsOf: (owner: string) => origins.find(owner)?.offload?.maxVms ?? 0,
     maxMemoryBytesOf: (owner: string) =>
       origins.find(owner)?.offload?.maxMemoryBytes ?? Number.POSITIVE_INFINITY,
-    vmFolder: data.vms,
+    savedFolder: data.saved,
     readyTimeoutMs: pool.readyTimeout,
   };
 }

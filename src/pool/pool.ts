@@ -46,8 +46,8 @@ export interface PoolOptions extends VmQuotas {
   readonly upstreamOf?: (owner: string) => string | undefined;
   /** What the images that were fetched for VMs may take on the disk together; no limit when absent. */
   readonly imageLimitBytes?: number;
-  /** Where VMs have what they keep: a folder for each, by its name. */
-  readonly vmFolder: string;
+  /** Where is kept what VMs were: a folder for each, by its name. */
+  readonly savedFolder: string;
   /** How long a guest may take from its start to its first answer. */
   readonly readyTimeoutMs: number;
 }
@@ -82,7 +82,7 @@ export class Pool implements Closable {
   ) {
     this.#deps = deps;
     this.#options = options;
-    this.#saved = new SavedMachines(options.vmFolder);
+    this.#saved = new SavedMachines(options.savedFolder);
     this.#operations = operations;
     this.#library = new ImageLibrary(deps, {
       policyFor: (owner) => ({
@@ -301,12 +301,12 @@ export class Pool implements Closable {
       {
         clock,
         log,
-        supervise: (spec, onChange) => {
+        supervise: (spec, onChange, alone) => {
           const fetchImage = (wanted: VmSpec, signal: AbortSignal) => this.#fetchImage(vm, wanted, signal);
           const recordMachine = ({ name, version }: VmSpec, machineId: string) =>
             saveMachine(store.db, { name, version, machineId });
           return new VmSupervisor(
-            { clock, log, hypervisor, probe, fetchImage, recordMachine, saved: this.#saved, onChange },
+            { clock, log, hypervisor, probe, fetchImage, recordMachine, alone, saved: this.#saved, onChange },
             spec,
             this.#options.readyTimeoutMs,
             found.get(spec.version),
@@ -317,6 +317,8 @@ export class Pool implements Closable {
             await saveVm(transaction, wanted);
             await also?.(transaction);
           }),
+        sharesDisks: (one, other) => one.configuration.diskBytes > 0 && other.configuration.diskBytes > 0,
+        settleDisks: async () => undefined,
         quiet: async () => this.#quiet?.(record.name),
         costOf: (configuration) => hypervisor.costOf(configuration),
         checkRoom: () => this.#requests.checkRoom(vm),

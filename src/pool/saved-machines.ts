@@ -8,7 +8,7 @@ export interface VersionName {
   readonly version: number;
 }
 
-/** What machines were when they were suspended: `<folder>/<VM>/saved-<version>`. */
+/** What machines were when they were suspended: `<folder>/<VM>/suspended-<version>`. */
 export class SavedMachines {
   readonly #folder: string;
 
@@ -18,7 +18,7 @@ export class SavedMachines {
   }
 
   folderOf({ name, version }: VersionName): string {
-    return join(this.#folder, name, `saved-${version}`);
+    return join(this.#folder, name, `suspended-${version}`);
   }
 
   /**

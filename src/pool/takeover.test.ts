@@ -66,7 +66,7 @@ describe('a pool that finds machines running', () => {
         imageHosts: () => [],
         maxVms: 4,
         maxVmsOf: () => 4,
-        vmFolder: join(folder, 'vms'),
+        savedFolder: join(folder, 'saved'),
         readyTimeoutMs: 20_000,
       },
     );

@@ -30,6 +30,9 @@ let restored: string[];
 let stubborn: boolean;
 let quiet: () => Promise<void>;
 let checkRoom: () => void;
+let sharesDisks: boolean;
+/** The versions for which the disks were made ready: current and next. */
+let settled: string[];
 
 /** Machines that are ready at the first look. */
 const hypervisor: Hypervisor = {
@@ -70,11 +73,13 @@ beforeEach(async () => {
   stubborn = false;
   quiet = async () => undefined;
   checkRoom = () => undefined;
+  sharesDisks = false;
+  settled = [];
   vm = new VersionedVm(
     {
       clock,
       log: silentLog,
-      supervise: (spec, onChange) =>
+      supervise: (spec, onChange, alone) =>
         new VmSupervisor(
           {
             clock,
@@ -91,6 +96,7 @@ beforeEach(async () => {
               take: async ({ imageDigest = '' }: VmSpec) => (kept.delete(imageDigest) ? imageDigest : undefined),
               forget: async () => undefined,
             },
+            alone,
             onChange,
           },
           spec,
@@ -98,6 +104,10 @@ beforeEach(async () => {
         ),
       save: async (wanted) => void saved.push(wanted),
       quiet: () => quiet(),
+      sharesDisks: () => sharesDisks,
+      settleDisks: async ({ current, next }) => {
+        settled.push(`${current.version}:${next?.version ?? ''} ${running().join()}`.trim());
+      },
       costOf: ({ memoryBytes }) => memoryBytes + 1,
       checkRoom: () => checkRoom(),
       forgetSaved: async () => undefined,
@@ -320,5 +330,44 @@ describe('a VM that is suspended', () => {
     await vm.close();
     expect(saved.at(-1)).toMatchObject({ suspendedBy: 'operator' });
     expect(running()).toEqual([]);
+  });
+});
+
+describe('a VM with a disk that gets a new version', () => {
+  beforeEach(() => {
+    sharesDisks = true;
+    settled = [];
+  });
+
+  test('has one machine at a time: the old one ends, then the disk is kept, then the new one starts [desktop D17]', async () => {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    quiet = () => promise;
+    await wish('two');
+    await clock.advance(5000);
+    expect([running(), settled]).toEqual([['one'], []]);
+    resolve();
+    await clock.advance(0);
+    expect(settled[0]).toBe('1:2');
+    await clock.advance(100);
+    expect(running()).toEqual(['two']);
+    expect(vm.describe()).toMatchObject({ version: 2, phase: 'ready', previous: { version: 1 } });
+    // It went well, and what was kept may go.
+    expect(settled.at(-1)).toMatch(/^2:/);
+  });
+
+  test('is told to be on its way as the version that serves, with the next one beside it', async () => {
+    mute.add('sha256:two');
+    await wish('two');
+    await clock.advance(1000);
+    expect(vm.describe()).toMatchObject({ version: 1, phase: 'starting', next: { version: 2, phase: 'starting' } });
+    expect(serving()).toBeUndefined();
+  });
+
+  test('goes back to the old one, with the disk as it was, when the new one fails', async () => {
+    await wish('missing');
+    await clock.advance(1000);
+    expect(settled.at(-1)).toBe('1:');
+    expect(serving()).toEqual(['one']);
+    expect(vm.describe()).toMatchObject({ version: 1, phase: 'ready', failedVersion: { version: 2 } });
   });
 });

@@ -12,11 +12,20 @@ import { transition, type VersionEvent, type VmVersion, type VmVersions } from '
 export interface VersionedVmDeps {
   readonly clock: Clock;
   readonly log: Log;
-  /** What keeps one version running; not yet started. */
+  /**
+   * What keeps one version running; not yet started.
+   *
+   * @param alone resolves when the disks are there for its machine: no other one has them.
+   */
   readonly supervise: (
     spec: VmSpec,
     onChange: (supervisor: VmSupervisor, previous: VmState['phase']) => void,
+    alone: () => Promise<void>,
   ) => VmSupervisor;
+  /** Whether both versions write to the same disk, so that one of them can run at a time. */
+  readonly sharesDisks: (one: VmVersion, other: VmVersion) => boolean;
+  /** Makes the disks what the version that is to run next needs them to be, while nobody has them. */
+  readonly settleDisks: (versions: VmVersions) => Promise<void>;
   /** Keeps what is wanted, and whatever belongs to the same change, in one transaction. */
   readonly save: (
     wanted: Pick<VmRecord, 'name' | 'versions' | 'suspendedBy'>,
@@ -54,7 +63,7 @@ export class VersionedVm implements Closable {
   readonly #supervisors = new Map<number, VmSupervisor>();
   /** Machines that no request goes to any more, and what ends their drain. */
   readonly #draining = new Map<VmSupervisor, AbortController>();
-  readonly #ending = new Set<Promise<void>>();
+  readonly #ending = new Map<VmSupervisor, Promise<void>>();
   readonly #progress = new Map<number, Progress>();
   #failedVersion: Vm['failedVersion'];
   #turn: Promise<unknown> = Promise.resolve();
@@ -83,7 +92,7 @@ export class VersionedVm implements Closable {
 
   /** The machine of the version that serves, for its console. */
   get machineId(): string | undefined {
-    return this.#supervisorOf(this.#versions.current).machineId;
+    return this.#supervisorOf(this.#toRun[0] ?? this.#versions.current).machineId;
   }
 
   get taken(): Taken {
@@ -237,7 +246,7 @@ export class VersionedVm implements Closable {
     this.#isStopped = true;
     for (const drain of this.#draining.values()) drain.abort();
     await Promise.all([...this.#supervisors.values()].map((supervisor) => supervisor.stop()));
-    await Promise.all(this.#ending);
+    await Promise.all(this.#ending.values());
   }
 
   async #apply(event: VersionEvent, also?: Also): Promise<void> {
@@ -250,13 +259,14 @@ export class VersionedVm implements Closable {
     if (versions.latest !== this.#versions.latest) this.#failedVersion = undefined;
     this.#versions = versions;
     this.#reconcile();
+    // What was kept in case that the change fails is not needed any more.
+    if (event.kind === 'answered') await this.#deps.settleDisks(versions);
     this.#deps.onChange();
   }
 
   /** Gives each version that is wanted its supervisor, and ends those of the others. */
   #reconcile(): void {
-    const { current, next } = this.#versions;
-    const wanted = [current, ...(next ? [next] : [])];
+    const wanted = this.#toRun;
     for (const [version, supervisor] of this.#supervisors) {
       if (wanted.some((one) => one.version === version)) continue;
       this.#supervisors.delete(version);
@@ -269,10 +279,19 @@ export class VersionedVm implements Closable {
     }
   }
 
+  /** A new version runs beside the one that serves; where they share a disk, instead of it. */
+  get #toRun(): readonly VmVersion[] {
+    const { current, next } = this.#versions;
+    if (!next) return [current];
+    return this.#deps.sharesDisks(current, next) ? [next] : [current, next];
+  }
+
   #supervise(version: VmVersion): void {
     const { name, owner, createdAtMs } = this.#record;
-    const supervisor = this.#deps.supervise({ name, owner, createdAtMs, ...version }, (...change) =>
-      this.#changed(...change),
+    const supervisor = this.#deps.supervise(
+      { name, owner, createdAtMs, ...version },
+      (...change) => this.#changed(...change),
+      () => this.#untilAlone(version),
     );
     this.#supervisors.set(version.version, supervisor);
     if (this.#hasBegun) supervisor.start();
@@ -305,13 +324,21 @@ export class VersionedVm implements Closable {
     });
   }
 
+  async #untilAlone(version: VmVersion): Promise<void> {
+    const ending = [...this.#ending].filter(([{ spec }]) => this.#deps.sharesDisks(spec, version));
+    await Promise.all(ending.map(([, ended]) => ended));
+    await this.#deps.settleDisks(this.#versions);
+  }
+
   #retire(supervisor: VmSupervisor): void {
     const ended = new AbortController();
     const isServing = supervisor.state.phase === 'ready';
     this.#draining.set(supervisor, ended);
     if (!isServing) ended.abort();
-    const ending = this.#deps.clock
-      .sleep(DRAIN_MS, ended.signal)
+    // Whoever waits for its disk does not wait long: new requests go to the origin meanwhile.
+    const isInTheWay = this.#toRun.some((version) => this.#deps.sharesDisks(supervisor.spec, version));
+    const drained = isInTheWay ? this.#deps.quiet() : this.#deps.clock.sleep(DRAIN_MS, ended.signal);
+    const ending = drained
       .catch(() => undefined)
       .then(() => supervisor.stop())
       .then(() => this.#deps.forgetSaved(supervisor.spec.version))
@@ -320,9 +347,9 @@ export class VersionedVm implements Closable {
       })
       .then(() => {
         this.#draining.delete(supervisor);
-        this.#ending.delete(ending);
+        this.#ending.delete(supervisor);
       });
-    this.#ending.add(ending);
+    this.#ending.set(supervisor, ending);
   }
 
   #inTurn<Result>(work: () => Promise<Result>): Promise<Result> {
@@ -332,7 +359,10 @@ export class VersionedVm implements Closable {
   }
 
   #describe(version: VmVersion): Vm {
-    const vm = this.#supervisorOf(version).describe();
+    const supervisor = this.#supervisors.get(version.version);
+    // While another version runs instead of it, it is as far as that one.
+    const [running = version] = this.#toRun;
+    const vm = supervisor?.describe() ?? { ...this.#supervisorOf(running).describe(), ...version };
     const progress = this.#progress.get(version.version);
     return progress ? { ...vm, progress } : vm;
   }

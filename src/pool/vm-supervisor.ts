@@ -32,6 +32,8 @@ export interface SupervisorDeps {
   readonly fetchImage: (spec: VmSpec, signal: AbortSignal) => Promise<StoredImage>;
   /** Keeps which machine is the version's from now on; called before it is the version's. */
   readonly recordMachine: (spec: VmSpec, machineId: string) => Promise<void>;
+  /** Resolves when the VM's disks are there for this version: no other machine has them. */
+  readonly alone: () => Promise<void>;
   /** Where it is kept while it is suspended. */
   readonly saved: Pick<SavedMachines, 'folderOf' | 'take' | 'forget'>;
   /** Called after every change of phase. */
@@ -217,6 +219,7 @@ export class VmSupervisor {
     this.#apply({ kind: 'fetched' });
 
     const { name, configuration } = this.#spec;
+    await this.#deps.alone();
     const saved = await this.#deps.saved.take(this.#spec);
     const machine = await hypervisor
       .start({ name, image, configuration, ...(saved !== undefined && { saved }) }, signal, async (machineId) => {
