@@ -14,7 +14,8 @@ export async function imageReference(client: ControlClient, image: string, data:
   const images = await client.get('/api/v1/images', z.array(imageSchema));
   const wanted = image.replace(/^sha256:/, '');
   const found = images.filter(
-    ({ name, digest }) => name === image || (/^[0-9a-f]{8,64}$/.test(wanted) && digest.startsWith(`sha256:${wanted}`)),
+    ({ name, digest }) =>
+      name === image || (/^[0-9a-f]{8,64}$/.test(wanted) && digest.startsWith(`sha256:${wanted}`)),
   );
   const [first] = found;
   if (found.length > 1) {

@@ -106,7 +106,10 @@ vm.command('run')
   .description('run a VM for an origin, and wait until it serves')
   .argument('<name>', 'a DNS label that you choose')
   .requiredOption('--origin <name>', 'for whom it runs, as `orilla origin ls` shows it')
-  .requiredOption('--image <image>', 'an image that is stored here (name or digest), a folder that holds one, or a URL')
+  .requiredOption(
+    '--image <image>',
+    'an image that is stored here (name or digest), a folder that holds one, or a URL',
+  )
   .option('--cpus <n>', 'processors', wholeNumber, 1)
   .option('--memory <size>', 'memory, for example "256 MiB"', byteSize, 192 * 2 ** 20)
   .option('--disk <size>', 'a disk of its own, which it keeps', byteSize, 0)
@@ -118,14 +121,27 @@ vm.command('suspend')
   .addOption(dataOption())
   .action(async (name, options) => (await import('./vm.ts')).suspendVm(name, options));
 vm.command('resume')
-  .description('bring a suspended VM back as it was')
+  .description('bring a suspended VM back as it was, or any VM as it was in a snapshot')
   .argument('<name>', 'as `orilla vm ls` shows it')
+  .option('--snapshot <label>', 'go back to this snapshot; what came after it is lost')
   .addOption(dataOption())
   .action(async (name, options) => (await import('./vm.ts')).resumeVm(name, options));
+vm.command('snapshot')
+  .description('keep what a VM is now: its memory and its disks')
+  .argument('<name>', 'as `orilla vm ls` shows it')
+  .option('--as <label>', 'how the snapshot is called (default: the time)')
+  .option('--ls', 'list the snapshots instead')
+  .option('--rm <label>', 'remove a snapshot instead')
+  .addOption(dataOption())
+  .addOption(jsonOption())
+  .action(async (name, options) => (await import('./vm.ts')).snapshotVm(name, options));
 vm.command('upgrade')
   .description('bring all VMs of an image to another one, some at a time; stops when one fails')
   .requiredOption('--from <image>', 'what they run from: the name or the digest of an image')
-  .requiredOption('--to <image>', 'an image that is stored here (name or digest), a folder that holds one, or a URL')
+  .requiredOption(
+    '--to <image>',
+    'an image that is stored here (name or digest), a folder that holds one, or a URL',
+  )
   .option('--wave <n>', 'how many change at a time', wholeNumber, 1)
   .addOption(dataOption())
   .action(async (options) => (await import('./upgrade.ts')).upgradeVms(options));

@@ -20,10 +20,17 @@ export async function upgradeVms({ from, to, wave, data }: UpgradeOptions): Prom
   const client = new ControlClient(data);
   const fromDigest = await imageReference(client, from, data);
   if (!fromDigest.startsWith('sha256:')) {
-    throw cliError('image_not_found', `--from: no image ${from} is stored here; "orilla image ls" shows those that are`);
+    throw cliError(
+      'image_not_found',
+      `--from: no image ${from} is stored here; "orilla image ls" shows those that are`,
+    );
   }
   const imageRef = await imageReference(client, to, data);
-  const { id } = await client.post('/api/v1/upgrades', { fromDigest, imageRef, waveSize: wave }, upgradeSchema);
+  const { id } = await client.post(
+    '/api/v1/upgrades',
+    { fromDigest, imageRef, waveSize: wave },
+    upgradeSchema,
+  );
   const progress = new ProgressLine();
   let upgrade: Upgrade;
   try {
@@ -45,7 +52,10 @@ export async function upgradeVms({ from, to, wave, data }: UpgradeOptions): Prom
   const count = upgrade.steps.filter(({ status }) => status === 'upgraded').length;
   print(`${count} of ${upgrade.steps.length} upgraded`);
   if (upgrade.status === 'failed') {
-    throw cliError('upgrade_failed', 'one of a wave could not be upgraded; those after it were left as they are');
+    throw cliError(
+      'upgrade_failed',
+      'one of a wave could not be upgraded; those after it were left as they are',
+    );
   }
 }
 

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { defineErrors, formatBytes, formatDuration, systemClock } from '../base/index.ts';
-import { type Vm, vmSchema } from '../pool/schema.ts';
+import { snapshotSchema, type Vm, vmSchema } from '../pool/schema.ts';
 import { ControlClient } from './control-client.ts';
 import { imageReference } from './image-reference.ts';
 import { ProgressLine, plainText, print, printTable } from './output.ts';
@@ -64,10 +64,44 @@ export async function suspendVm(name: string, { data }: DataOption): Promise<voi
   print(`suspended ${name} in ${formatDuration(systemClock.monotonicMs() - startMs)}`);
 }
 
-export async function resumeVm(name: string, { data }: DataOption): Promise<void> {
+/** From where it was suspended, or from a snapshot. */
+export async function resumeVm(
+  name: string,
+  { data, snapshot }: DataOption & { readonly snapshot?: string },
+): Promise<void> {
   const client = new ControlClient(data);
-  await client.post(`${pathOf(name)}/resume`, {}, vmSchema);
+  const from = snapshot === undefined ? 'resume' : `snapshots/${encodeURIComponent(snapshot)}/revert`;
+  await client.post(`${pathOf(name)}/${from}`, {}, vmSchema);
   await followStart(client, name);
+}
+
+export async function snapshotVm(
+  name: string,
+  { data, as, ls, rm, json }: DataOption & { as?: string; ls?: boolean; rm?: string; json?: boolean },
+): Promise<void> {
+  const client = new ControlClient(data);
+  const path = `${pathOf(name)}/snapshots`;
+  if (ls) {
+    const snapshots = await client.get(path, z.array(snapshotSchema));
+    printTable(
+      snapshots,
+      {
+        label: ({ label }) => label,
+        taken: ({ takenAtMs }) => new Date(takenAtMs).toISOString().slice(0, 19).replace('T', ' '),
+        size: ({ sizeBytes }) => formatBytes(sizeBytes),
+        image: ({ imageDigest }) => imageDigest.slice(7, 19),
+      },
+      { ...(json && { json }), empty: `no snapshots: "orilla vm snapshot ${name}" takes one` },
+    );
+  } else if (rm !== undefined) {
+    await client.delete(`${path}/${encodeURIComponent(rm)}`);
+    print(`removed the snapshot ${rm} of ${name}`);
+  } else {
+    // As a label it is a DNS label: 2026-11-21-14-05-09.
+    const now = new Date(systemClock.nowMs()).toISOString().slice(0, 19).replace(/[T:]/g, '-');
+    const { label, sizeBytes } = await client.post(path, { label: as ?? now }, snapshotSchema);
+    print(`snapshot ${label} of ${name}, ${formatBytes(sizeBytes)}`);
+  }
 }
 
 export async function stopVm(name: string, { data }: DataOption): Promise<void> {

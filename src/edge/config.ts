@@ -153,7 +153,9 @@ const configSchema = z
         maxVms: z.int().min(1).max(100_000).default(32),
         readyTimeout: durationSchema.default(60_000),
         /** VMs that nobody asks anything for so long are suspended; none is when absent. */
-        suspendAfter: durationSchema.refine((durationMs) => durationMs >= 1000, 'expected 1 s at least').optional(),
+        suspendAfter: durationSchema
+          .refine((durationMs) => durationMs >= 1000, 'expected 1 s at least')
+          .optional(),
         accelerator: z.enum(['auto', 'kvm', 'tcg']).default('auto'),
       })
       .prefault({}),

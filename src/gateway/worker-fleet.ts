@@ -10,6 +10,7 @@ import type { Log } from '../platform/telemetry/index.ts';
 import { type DataPlane, EMPTY_SNAPSHOT, type RouteSnapshot } from './data-plane/data-plane.ts';
 import type { RawDataPlaneOptions } from './data-plane/raw-data-plane.ts';
 import { Tally } from './data-plane/tally.ts';
+import type { VmUse } from './data-plane/vm-uses.ts';
 import {
   type FromWorker,
   fits,
@@ -19,7 +20,6 @@ import {
   toSnapshotData,
   type WorkerOptions,
 } from './data-plane/worker-protocol.ts';
-import type { VmUse } from './data-plane/vm-uses.ts';
 import { gatewayError } from './errors.ts';
 
 const ENTRY = 'gateway/data-plane/worker';

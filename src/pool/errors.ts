@@ -22,6 +22,8 @@ export const poolError = defineErrors({
   previous_version_missing: 409,
   quota_exceeded: 403,
   request_key_reused: 422,
+  snapshot_conflict: 409,
+  snapshot_not_found: 404,
   upgrade_conflict: 409,
   upgrade_not_found: 404,
   vm_conflict: 409,

@@ -11,20 +11,14 @@ import { poolMetrics } from './metrics.ts';
 import { Operations } from './operations.ts';
 import { type HttpProbe, probeHttp } from './readiness.ts';
 import { SavedMachines } from './saved-machines.ts';
-import type { Operation, SuspendedBy, Upgrade, Vm } from './schema.ts';
+import { Snapshots } from './snapshots.ts';
+import type { Operation, Snapshot, SuspendedBy, Upgrade, Vm } from './schema.ts';
 import type { PoolTables } from './tables.ts';
 import { loadRunningUpgrades, Upgrades, type WantedUpgrade } from './upgrades.ts';
 import { VersionedVm } from './versioned-vm.ts';
 import { type Once, type VmQuotas, type VmRequest, VmRequests } from './vm-requests.ts';
 import { type FoundMachine, type VmSpec, VmSupervisor } from './vm-supervisor.ts';
-import {
-  deleteVm,
-  loadMachines,
-  loadVmRecords,
-  saveMachine,
-  saveVm,
-  type VmRecord,
-} from './vm-table.ts';
+import { deleteVm, loadMachines, loadVmRecords, saveMachine, saveVm, type VmRecord } from './vm-table.ts';
 
 export interface PoolDeps {
   readonly clock: Clock;
@@ -66,6 +60,7 @@ export class Pool implements Closable {
   readonly #library: ImageLibrary;
   readonly #requests: VmRequests;
   readonly #saved: SavedMachines;
+  readonly snapshots: Snapshots;
   readonly #upgrades: Upgrades;
   readonly #vms = new Map<string, VersionedVm>();
   readonly #listeners = new Set<() => void>();
@@ -83,6 +78,7 @@ export class Pool implements Closable {
     this.#deps = deps;
     this.#options = options;
     this.#saved = new SavedMachines(options.savedFolder);
+    this.snapshots = new Snapshots(deps, options.savedFolder);
     this.#operations = operations;
     this.#library = new ImageLibrary(deps, {
       policyFor: (owner) => ({
@@ -221,6 +217,33 @@ export class Pool implements Closable {
     return this.#find(name).resume();
   }
 
+  /**
+   * Keeps what a VM is now, its memory and its disks; it pauses meanwhile and goes on.
+   *
+   * @throws `vm_not_found`, `vm_not_ready`, `snapshot_conflict`, `disk_full`
+   */
+  async snapshot(name: string, label: string): Promise<Snapshot> {
+    const vm = this.#find(name);
+    const { imageDigest } = vm.versions.current;
+    if (imageDigest === undefined) throw poolError('vm_not_ready', `the VM ${name} never ran`);
+    return this.snapshots.take(name, label, imageDigest, (folder) => vm.snapshot(folder));
+  }
+
+  /**
+   * A VM goes on from what it was then; what came after that is lost.
+   *
+   * @throws `vm_not_found`, `snapshot_not_found`, `snapshot_conflict` when it runs another image now, `vm_conflict`
+   */
+  async revert(name: string, label: string): Promise<void> {
+    const vm = this.#find(name);
+    const { imageDigest } = await this.snapshots.find(name, label);
+    const { current } = vm.versions;
+    if (imageDigest !== current.imageDigest) {
+      throw poolError('snapshot_conflict', `the snapshot ${label} is of another image than the VM ${name} runs from`);
+    }
+    await vm.revert(() => this.#bringBack(name, current, label));
+  }
+
   /** Somebody asks for this VM: one that was suspended for idleness is brought back. */
   wake(name: string): void {
     this.#vms.get(name)?.wake();
@@ -301,7 +324,7 @@ export class Pool implements Closable {
       {
         clock,
         log,
-        supervise: (spec, onChange, alone) => {
+        supervise: (spec, onChange, alone, isSuspended) => {
           const fetchImage = (wanted: VmSpec, signal: AbortSignal) => this.#fetchImage(vm, wanted, signal);
           const recordMachine = ({ name, version }: VmSpec, machineId: string) =>
             saveMachine(store.db, { name, version, machineId });
@@ -309,7 +332,7 @@ export class Pool implements Closable {
             { clock, log, hypervisor, probe, fetchImage, recordMachine, alone, saved: this.#saved, onChange },
             spec,
             this.#options.readyTimeoutMs,
-            found.get(spec.version),
+            isSuspended ? 'suspended' : found.get(spec.version),
           );
         },
         save: (wanted, also) =>

@@ -2,7 +2,15 @@ import { z } from 'zod';
 import type { ApiServer } from '../platform/http/index.ts';
 import type { ImageStore } from './images/image-store.ts';
 import type { Pool } from './pool.ts';
-import { configurationSchema, imageDigestSchema, imageSchema, labelSchema, upgradeSchema, vmSchema } from './schema.ts';
+import {
+  configurationSchema,
+  imageDigestSchema,
+  imageSchema,
+  labelSchema,
+  snapshotSchema,
+  upgradeSchema,
+  vmSchema,
+} from './schema.ts';
 
 const byName = z.object({ name: labelSchema });
 
@@ -32,6 +40,7 @@ const newVmSchema = z.strictObject({
   configuration: configurationSchema,
 });
 
+const bySnapshot = byName.extend({ label: labelSchema });
 const byId = z.object({ id: z.string().max(64) });
 const newUpgradeSchema = z.strictObject({
   fromDigest: imageDigestSchema,
@@ -56,6 +65,39 @@ export function addPoolOperatorRoutes(app: ApiServer, pool: Pool): void {
     async ({ params }, reply) => {
       await pool.suspend(params.name, 'operator');
       return reply.code(204).send();
+    },
+  );
+  app.get(
+    '/api/v1/vms/:name/snapshots',
+    { schema: { summary: 'The snapshots of a VM', params: byName, response: { 200: z.array(snapshotSchema) } } },
+    ({ params }) => pool.snapshots.list(pool.get(params.name).name),
+  );
+  app.post(
+    '/api/v1/vms/:name/snapshots',
+    {
+      schema: {
+        summary: 'Keep what a VM is now',
+        params: byName,
+        body: z.strictObject({ label: labelSchema }),
+        response: { 201: snapshotSchema },
+      },
+    },
+    async ({ params, body }, reply) => reply.code(201).send(await pool.snapshot(params.name, body.label)),
+  );
+  app.delete(
+    '/api/v1/vms/:name/snapshots/:label',
+    { schema: { summary: 'Forget a snapshot', params: bySnapshot } },
+    async ({ params }, reply) => {
+      await pool.snapshots.remove(pool.get(params.name).name, params.label);
+      return reply.code(204).send();
+    },
+  );
+  app.post(
+    '/api/v1/vms/:name/snapshots/:label/revert',
+    { schema: { summary: 'Go on from a snapshot', params: bySnapshot, response: { 202: vmSchema } } },
+    async ({ params }, reply) => {
+      await pool.revert(params.name, params.label);
+      return reply.code(202).send(pool.get(params.name));
     },
   );
   app.post(

@@ -174,6 +174,17 @@ export const vmSchema = z.object({
 });
 export type Vm = z.infer<typeof vmSchema>;
 
+/** What a VM was at a moment: its memory, its devices and its disks. */
+export const snapshotSchema = z.object({
+  label: labelSchema,
+  /** What it ran from: it can go on as this image only. */
+  imageDigest: imageDigestSchema,
+  takenAtMs: z.number(),
+  /** What it takes of the disk. */
+  sizeBytes: z.int(),
+});
+export type Snapshot = z.infer<typeof snapshotSchema>;
+
 /** What became of one VM in an upgrade. `skipped`: it was not there any more, or not to be touched. */
 export const upgradeStepSchema = z.object({
   vm: labelSchema,

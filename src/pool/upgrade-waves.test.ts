@@ -14,7 +14,10 @@ function upgradeOf(names: readonly string[], waveSize: number): Upgrade {
 const oldVm: Partial<Vm> = { phase: 'ready', imageDigest: OLD };
 const newVm: Partial<Vm> = { phase: 'ready', imageDigest: NEW };
 const changing: Partial<Vm> = { ...oldVm, next: { version: 2, imageRef: NEW, phase: 'starting' } };
-const failed: Partial<Vm> = { ...oldVm, failedVersion: { version: 2, imageRef: NEW, reason: 'it never answered' } };
+const failed: Partial<Vm> = {
+  ...oldVm,
+  failedVersion: { version: 2, imageRef: NEW, reason: 'it never answered' },
+};
 
 const look = (upgrade: Upgrade, vms: Readonly<Record<string, Partial<Vm>>>) =>
   nextWave(upgrade, (name) => vms[name] as Vm | undefined);
@@ -40,13 +43,21 @@ describe('an upgrade in waves', () => {
     const half = look(first.upgrade, { a: failed, b: changing, c: oldVm });
     expect(half.upgrade.status).toBe('running');
     const { upgrade, begin } = look(half.upgrade, { a: failed, b: newVm, c: oldVm });
-    expect([upgrade.status, begin, statuses(upgrade)]).toEqual(['failed', [], ['failed', 'upgraded', 'waiting']]);
+    expect([upgrade.status, begin, statuses(upgrade)]).toEqual([
+      'failed',
+      [],
+      ['failed', 'upgraded', 'waiting'],
+    ]);
     expect(upgrade.steps[0]?.reason).toBe('it never answered');
   });
 
   test('passes over what was stopped, has another image by now, or is suspended by the operator', () => {
     const asleep: Partial<Vm> = { ...oldVm, phase: 'suspended', suspendedBy: 'operator' };
-    const { upgrade, begin } = look(upgradeOf(['gone', 'other', 'asleep', 'a'], 1), { other: newVm, asleep, a: oldVm });
+    const { upgrade, begin } = look(upgradeOf(['gone', 'other', 'asleep', 'a'], 1), {
+      other: newVm,
+      asleep,
+      a: oldVm,
+    });
     expect(begin).toEqual(['a']);
     expect(statuses(upgrade)).toEqual(['skipped', 'skipped', 'skipped', 'changing']);
   });
@@ -59,25 +70,31 @@ describe('an upgrade in waves', () => {
   test('never has more than a wave on its way, and ends, whatever becomes of the VMs', () => {
     const outcome = fc.constantFrom('ready', 'failed', 'stopped');
     fc.assert(
-      fc.property(fc.array(outcome, { maxLength: 12 }), fc.integer({ min: 1, max: 5 }), (outcomes, waveSize) => {
-        const names = outcomes.map((_, index) => `vm-${index}`);
-        const vms: Record<string, Partial<Vm>> = Object.fromEntries(names.map((name) => [name, oldVm]));
-        let upgrade = upgradeOf(names, waveSize);
-        for (let turn = 0; upgrade.status === 'running'; turn += 1) {
-          expect(turn).toBeLessThanOrEqual(2 * names.length + 1);
-          const next = look(upgrade, vms);
-          upgrade = next.upgrade;
-          expect(upgrade.steps.filter(({ status }) => status === 'changing').length).toBeLessThanOrEqual(waveSize);
-          for (const name of next.begin) {
-            const what = outcomes[names.indexOf(name)];
-            if (what === 'stopped') delete vms[name];
-            else vms[name] = what === 'ready' ? newVm : failed;
+      fc.property(
+        fc.array(outcome, { maxLength: 12 }),
+        fc.integer({ min: 1, max: 5 }),
+        (outcomes, waveSize) => {
+          const names = outcomes.map((_, index) => `vm-${index}`);
+          const vms: Record<string, Partial<Vm>> = Object.fromEntries(names.map((name) => [name, oldVm]));
+          let upgrade = upgradeOf(names, waveSize);
+          for (let turn = 0; upgrade.status === 'running'; turn += 1) {
+            expect(turn).toBeLessThanOrEqual(2 * names.length + 1);
+            const next = look(upgrade, vms);
+            upgrade = next.upgrade;
+            expect(upgrade.steps.filter(({ status }) => status === 'changing').length).toBeLessThanOrEqual(
+              waveSize,
+            );
+            for (const name of next.begin) {
+              const what = outcomes[names.indexOf(name)];
+              if (what === 'stopped') delete vms[name];
+              else vms[name] = what === 'ready' ? newVm : failed;
+            }
           }
-        }
-        const hasFailed = statuses(upgrade).includes('failed');
-        expect(upgrade.status).toBe(hasFailed ? 'failed' : 'succeeded');
-        if (!hasFailed) expect(statuses(upgrade)).not.toContain('waiting');
-      }),
+          const hasFailed = statuses(upgrade).includes('failed');
+          expect(upgrade.status).toBe(hasFailed ? 'failed' : 'succeeded');
+          if (!hasFailed) expect(statuses(upgrade)).not.toContain('waiting');
+        },
+      ),
     );
   });
 });

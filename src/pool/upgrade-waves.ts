@@ -14,7 +14,9 @@ export interface NextWave {
  */
 export function nextWave(upgrade: Upgrade, find: (vm: string) => Vm | undefined): NextWave {
   if (upgrade.status !== 'running') return { upgrade, begin: [] };
-  const looked = upgrade.steps.map((step) => (step.status === 'changing' ? lookAt(step, upgrade, find(step.vm)) : step));
+  const looked = upgrade.steps.map((step) =>
+    step.status === 'changing' ? lookAt(step, upgrade, find(step.vm)) : step,
+  );
   if (looked.some(({ status }) => status === 'changing')) {
     const begin = looked.filter((step) => isUnbegun(step, upgrade, find(step.vm))).map(({ vm }) => vm);
     return { upgrade: withSteps(upgrade, looked), begin };

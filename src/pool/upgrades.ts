@@ -52,7 +52,10 @@ export class Upgrades implements Closable {
     const { fromDigest } = wanted;
     const other = [...this.#running.values()].find((running) => running.fromDigest === fromDigest);
     if (other) {
-      throw poolError('upgrade_conflict', `the upgrade ${other.id} changes VMs of this image; wait for its end`);
+      throw poolError(
+        'upgrade_conflict',
+        `the upgrade ${other.id} changes VMs of this image; wait for its end`,
+      );
     }
     const upgrade: Upgrade = {
       ...wanted,
@@ -95,9 +98,11 @@ export class Upgrades implements Closable {
   /** Looks at the VMs, after any change of theirs. */
   observe(): void {
     if (this.#running.size === 0 || this.#isClosing) return;
-    this.#turn = this.#turn.then(() => this.#look()).catch((error: unknown) => {
-      this.#deps.log.error({ err: error }, 'an upgrade could not go on');
-    });
+    this.#turn = this.#turn
+      .then(() => this.#look())
+      .catch((error: unknown) => {
+        this.#deps.log.error({ err: error }, 'an upgrade could not go on');
+      });
   }
 
   async close(): Promise<void> {
@@ -125,7 +130,9 @@ export class Upgrades implements Closable {
       await this.#deps.requests.change({ name, owner, imageRef, imageDigest, configuration });
     } catch (error) {
       const reason = messageOf(error);
-      const steps = upgrade.steps.map((step) => (step.vm === name ? { ...step, status: 'failed' as const, reason } : step));
+      const steps = upgrade.steps.map((step) =>
+        step.vm === name ? { ...step, status: 'failed' as const, reason } : step,
+      );
       await this.#save({ ...upgrade, steps });
       this.observe();
     }

@@ -93,7 +93,8 @@ beforeEach(async () => {
             recordMachine: async () => undefined,
             saved: {
               folderOf: ({ version }) => `saved-${version}`,
-              take: async ({ imageDigest = '' }: VmSpec) => (kept.delete(imageDigest) ? imageDigest : undefined),
+              take: async ({ imageDigest = '' }: VmSpec) =>
+                kept.delete(imageDigest) ? imageDigest : undefined,
               forget: async () => undefined,
             },
             alone,
@@ -257,7 +258,7 @@ describe('a VM that is suspended', () => {
     expect(vm.describe().phase).toBe('suspended');
   });
 
-  test('for idleness, and then by the operator, is the operator\'s to bring back', async () => {
+  test("for idleness, and then by the operator, is the operator's to bring back", async () => {
     await vm.suspend('idleness');
     await vm.suspend('operator');
     vm.wake();
@@ -359,7 +360,11 @@ describe('a VM with a disk that gets a new version', () => {
     mute.add('sha256:two');
     await wish('two');
     await clock.advance(1000);
-    expect(vm.describe()).toMatchObject({ version: 1, phase: 'starting', next: { version: 2, phase: 'starting' } });
+    expect(vm.describe()).toMatchObject({
+      version: 1,
+      phase: 'starting',
+      next: { version: 2, phase: 'starting' },
+    });
     expect(serving()).toBeUndefined();
   });
 

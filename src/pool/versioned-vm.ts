@@ -1,4 +1,4 @@
-import { type Clock, type Closable, messageOf } from '../base/index.ts';
+import { type Clock, type Closable, type CodedError, messageOf } from '../base/index.ts';
 import type { Log } from '../platform/telemetry/index.ts';
 import type { Taken } from './capacity.ts';
 import { poolError } from './errors.ts';
@@ -21,16 +21,14 @@ export interface VersionedVmDeps {
     spec: VmSpec,
     onChange: (supervisor: VmSupervisor, previous: VmState['phase']) => void,
     alone: () => Promise<void>,
+    isSuspended: boolean,
   ) => VmSupervisor;
   /** Whether both versions write to the same disk, so that one of them can run at a time. */
   readonly sharesDisks: (one: VmVersion, other: VmVersion) => boolean;
   /** Makes the disks what the version that is to run next needs them to be, while nobody has them. */
   readonly settleDisks: (versions: VmVersions) => Promise<void>;
   /** Keeps what is wanted, and whatever belongs to the same change, in one transaction. */
-  readonly save: (
-    wanted: Pick<VmRecord, 'name' | 'versions' | 'suspendedBy'>,
-    also?: Also,
-  ) => Promise<void>;
+  readonly save: (wanted: Pick<VmRecord, 'name' | 'versions' | 'suspendedBy'>, also?: Also) => Promise<void>;
   /** Resolves when no request of the VM is under way and none is to come. */
   readonly quiet: () => Promise<void>;
   /** What a machine takes of the host's memory. */
@@ -158,10 +156,8 @@ export class VersionedVm implements Closable {
    */
   suspend(by: SuspendedBy): Promise<void> {
     return this.#inTurn(async () => {
-      const { name, versions } = this;
-      if (this.#isStopped || versions.next) {
-        throw poolError('vm_conflict', `the VM ${name} is being stopped or changed; ask again when that is over`);
-      }
+      const { versions } = this;
+      if (this.#isStopped || versions.next) throw this.#isBusy();
       const supervisor = this.#supervisorOf(versions.current);
       const { phase } = supervisor.state;
       if (phase === 'suspended') {
@@ -221,6 +217,34 @@ export class VersionedVm implements Closable {
     this.#deps.onChange();
   }
 
+  /** Writes what its machine is, and its disks, into a folder. @throws `vm_not_ready` */
+  snapshot(folder: string): Promise<void> {
+    return this.#inTurn(() => this.#supervisorOf(this.#versions.current).snapshot(folder));
+  }
+
+  /**
+   * Ends its machine and goes on from what it was.
+   *
+   * @param bringBack puts that, and the disks as they were, in their places, while nobody has them.
+   * @throws `vm_conflict` while a new version is on its way; when `bringBack` failed the VM stays suspended.
+   */
+  revert(bringBack: () => Promise<void>): Promise<void> {
+    return this.#inTurn(async () => {
+      const { current, next } = this.#versions;
+      if (this.#isStopped || next) throw this.#isBusy();
+      const supervisor = this.#supervisorOf(current);
+      if (supervisor.state.phase === 'suspended') this.#deps.checkRoom();
+      // What is half brought back must not be started, by us or by whoever comes after us.
+      await this.#keepSuspension('operator');
+      this.#supervisors.delete(current.version);
+      this.#supervise(current, true);
+      await supervisor.stop();
+      await bringBack();
+      await this.#deps.save({ name: this.name, versions: this.#versions });
+      this.#supervisorOf(current).resume();
+    });
+  }
+
   /** The image behind a version's reference is this one from now on. */
   async pin(version: number, imageDigest: string): Promise<void> {
     await this.#inTurn(() => this.#apply({ kind: 'pinned', version, imageDigest }));
@@ -253,7 +277,8 @@ export class VersionedVm implements Closable {
     const versions = transition(this.#versions, event);
     if (this.#isStopped || (versions === this.#versions && !also)) return;
     // Another version takes its place by itself; one that goes on as it is stays as it is.
-    const suspendedBy = versions.current.version === this.#versions.current.version ? this.#suspendedBy : undefined;
+    const suspendedBy =
+      versions.current.version === this.#versions.current.version ? this.#suspendedBy : undefined;
     await this.#deps.save({ name: this.name, versions, suspendedBy }, also);
     this.#suspendedBy = suspendedBy;
     if (versions.latest !== this.#versions.latest) this.#failedVersion = undefined;
@@ -286,12 +311,13 @@ export class VersionedVm implements Closable {
     return this.#deps.sharesDisks(current, next) ? [next] : [current, next];
   }
 
-  #supervise(version: VmVersion): void {
+  #supervise(version: VmVersion, isSuspended = false): void {
     const { name, owner, createdAtMs } = this.#record;
     const supervisor = this.#deps.supervise(
       { name, owner, createdAtMs, ...version },
       (...change) => this.#changed(...change),
       () => this.#untilAlone(version),
+      isSuspended,
     );
     this.#supervisors.set(version.version, supervisor);
     if (this.#hasBegun) supervisor.start();
@@ -350,6 +376,13 @@ export class VersionedVm implements Closable {
         this.#ending.delete(supervisor);
       });
     this.#ending.set(supervisor, ending);
+  }
+
+  #isBusy(): CodedError {
+    return poolError(
+      'vm_conflict',
+      `the VM ${this.name} is being stopped or changed; ask again when that is over`,
+    );
   }
 
   #inTurn<Result>(work: () => Promise<Result>): Promise<Result> {

@@ -1,4 +1,4 @@
-import { type Clock, formatBytes, formatDuration, hasCode, messageOf } from '../base/index.ts';
+import { type Clock, type CodedError, formatBytes, formatDuration, hasCode, messageOf } from '../base/index.ts';
 import type { Log } from '../platform/telemetry/index.ts';
 import { poolError } from './errors.ts';
 import type { Hypervisor, Machine } from './hypervisor/hypervisor.ts';
@@ -148,13 +148,18 @@ export class VmSupervisor {
    */
   async suspend(quiet: () => Promise<void>): Promise<void> {
     const { phase } = this.state;
-    if (phase !== 'ready' || !this.#suspension) {
-      throw poolError('vm_not_ready', `the VM ${this.#spec.name} is ${phase}; one that is ready can be suspended`);
-    }
+    if (phase !== 'ready' || !this.#suspension) throw notReady(this.#spec.name, phase);
     const done = Promise.withResolvers<void>();
     this.#suspension.resolve({ quiet, done });
     this.#suspension = undefined;
     await done.promise;
+  }
+
+  /** Writes what the machine is into a folder, with its disks; it pauses meanwhile. @throws `vm_not_ready` */
+  async snapshot(folder: string): Promise<void> {
+    const { state } = this;
+    if (state.phase !== 'ready') throw notReady(this.#spec.name, state.phase);
+    await state.machine.snapshot(folder, this.#stop.signal);
   }
 
   /** Goes on where it was suspended. */
@@ -222,10 +227,14 @@ export class VmSupervisor {
     await this.#deps.alone();
     const saved = await this.#deps.saved.take(this.#spec);
     const machine = await hypervisor
-      .start({ name, image, configuration, ...(saved !== undefined && { saved }) }, signal, async (machineId) => {
-        await recordMachine(this.#spec, machineId);
-        this.#machineId = machineId;
-      })
+      .start(
+        { name, image, configuration, ...(saved !== undefined && { saved }) },
+        signal,
+        async (machineId) => {
+          await recordMachine(this.#spec, machineId);
+          this.#machineId = machineId;
+        },
+      )
       .finally(() => saved !== undefined && this.#deps.saved.forget(this.#spec));
     try {
       await this.#untilAnswering(machine, image, signal);
@@ -328,6 +337,9 @@ export class VmSupervisor {
     if (this.#state !== previous) this.#deps.onChange(this, previous.phase);
   }
 }
+
+const notReady = (name: string, phase: VmState['phase']): CodedError =>
+  poolError('vm_not_ready', `the VM ${name} is ${phase}; only one that is ready can be suspended or copied`);
 
 function checkMemory({ memoryBytes }: Configuration, { manifest }: StoredImage): void {
   if (memoryBytes >= manifest.minimumMemoryBytes) return;

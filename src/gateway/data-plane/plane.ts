@@ -65,7 +65,9 @@ export class Plane implements Reception, VisitHost {
         liveRoute(this.#deps, route, snapshot.tag, this.#loadOf(route.origin)),
       ]),
     );
-    const ready = new Set(Array.from(snapshot.routes.values(), ({ vms }) => vms.map(({ name }) => name)).flat());
+    const ready = new Set(
+      Array.from(snapshot.routes.values(), ({ vms }) => vms.map(({ name }) => name)).flat(),
+    );
     this.vmUses.keep((vm) => ready.has(vm));
     this.waking.look((host) => this.#routes.get(host));
   }

@@ -104,7 +104,9 @@ export class Visit implements ClientEvents, UpstreamEvents, Waiting {
   }
 
   #wakeOrAsk(): void {
-    const sleeper = this.#vm ? undefined : chooseSleeper(this.#route, this.#request.method, this.#target.path);
+    const sleeper = this.#vm
+      ? undefined
+      : chooseSleeper(this.#route, this.#request.method, this.#target.path);
     if (sleeper && this.#plane.waking.wait(this.#target.hostName, sleeper.name, this)) this.#phase = 'waking';
     else this.#ask();
   }

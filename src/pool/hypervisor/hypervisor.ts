@@ -40,6 +40,8 @@ export interface Machine {
    * as it was.
    */
   suspend(folder: string, signal: AbortSignal): Promise<void>;
+  /** The same with copies of its disks, and it goes on. */
+  snapshot(folder: string, signal: AbortSignal): Promise<void>;
   /** Ends the machine at once; resolves when it is gone and its run directory is removed. Twice is fine. */
   stop(): Promise<void>;
 }
