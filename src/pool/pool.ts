@@ -2,6 +2,7 @@ import { mkdir } from 'node:fs/promises';
 import type { Clock, Closable, Random } from '../base/index.ts';
 import type { Store } from '../platform/store/index.ts';
 import type { Log, Registry } from '../platform/telemetry/index.ts';
+import type { VmDisks } from './disks/vm-disks.ts';
 import { poolError } from './errors.ts';
 import type { Hypervisor, Machine } from './hypervisor/hypervisor.ts';
 import { ImageLibrary, type OwnImage } from './image-library.ts';
@@ -23,6 +24,7 @@ import {
   saveVersions,
   type VmRecord,
 } from './vm-table.ts';
+import type { VmVersions } from './vm-versions.ts';
 
 export interface PoolDeps {
   readonly clock: Clock;
@@ -31,6 +33,7 @@ export interface PoolDeps {
   readonly registry: Registry;
   readonly store: Store<PoolTables>;
   readonly images: ImageStore;
+  readonly disks: VmDisks;
   readonly hypervisor: Hypervisor;
   readonly probe?: HttpProbe;
 }
@@ -94,12 +97,13 @@ export class Pool implements Closable {
   }
 
   static async start(deps: PoolDeps, options: PoolOptions): Promise<Pool> {
-    const { clock, store, hypervisor } = deps;
+    const { clock, store, hypervisor, disks } = deps;
     await mkdir(options.imageDirectoryRoot, { recursive: true });
     const records = await loadVmRecords(store.db);
     const left = await hypervisor.takeOver();
     const { kept, unwanted } = assignMachines(records, await loadMachines(store.db), left.machines);
     await Promise.all(unwanted.map((machine) => machine.stop()));
+    await disks.collect(new Map(records.map(({ name, versions }) => [name, imagesOf(versions)])));
     reportLeftMachines(deps.log, kept.length, left.endedCount + unwanted.length);
     const pool = new Pool(deps, options, await Operations.open(deps));
     for (const record of records) {
@@ -165,10 +169,12 @@ export class Pool implements Closable {
     return this.#operations.settled(operation, signal);
   }
 
-  /** Ends a VM and forgets it. @throws `vm_not_found` */
+  /** Ends a VM and forgets it, with all that it wrote to its disks. @throws `vm_not_found` */
   async remove(name: string): Promise<void> {
     const vm = this.#find(name);
-    await vm.end(() => this.#deps.store.transaction((transaction) => deleteVm(transaction, name)));
+    const { store, disks } = this.#deps;
+    await vm.end(() => store.transaction((transaction) => deleteVm(transaction, name)));
+    await disks.remove(name);
     if (this.#vms.get(name) === vm) this.#vms.delete(name);
     this.#announce();
   }
@@ -232,23 +238,32 @@ export class Pool implements Closable {
 
   /** @param machines those that run for it already, by its version. */
   #newVm(record: VmRecord, machines: ReadonlyMap<number, Machine> = new Map()): VersionedVm {
-    const { clock, random, log, store, hypervisor, probe = probeHttp } = this.#deps;
+    const { clock, random, log, store, disks, hypervisor, probe = probeHttp } = this.#deps;
     const vm: VersionedVm = new VersionedVm(
       {
         clock,
         log,
         supervise: (spec, onChange) => {
           const fetchImage = (wanted: VmSpec, signal: AbortSignal) => this.#fetchImage(vm, wanted, signal);
+          const prepareDisks = ({ name, configuration }: VmSpec, image: StoredImage, signal: AbortSignal) =>
+            disks.prepare(name, image, configuration, signal);
           const recordMachine = ({ name, version }: VmSpec, machineId: string) =>
             saveMachine(store.db, { name, version, machineId });
-          const deps = { clock, random, log, hypervisor, probe, fetchImage, recordMachine, onChange };
-          return new VmSupervisor(deps, spec, this.#options.readyTimeoutMs, machines.get(spec.version));
+          const deps = { clock, random, log, hypervisor, probe, fetchImage, prepareDisks, recordMachine };
+          return new VmSupervisor(
+            { ...deps, onChange },
+            spec,
+            this.#options.readyTimeoutMs,
+            machines.get(spec.version),
+          );
         },
-        save: (versions, also) =>
-          store.transaction(async (transaction) => {
+        save: async (versions, also) => {
+          await store.transaction(async (transaction) => {
             await saveVersions(transaction, record.name, versions);
             await also?.(transaction);
-          }),
+          });
+          await disks.keepOverlays(record.name, imagesOf(versions));
+        },
         onChange: (change) => {
           if (change) this.#observe(change.vm, change.previous);
           this.#announce();
@@ -271,12 +286,7 @@ export class Pool implements Closable {
   }
 
   #imagesInUse(): ReadonlySet<string> {
-    const versions = [...this.#vms.values()].flatMap((vm) => [
-      vm.versions.current,
-      vm.versions.next,
-      vm.versions.previous,
-    ]);
-    return new Set(versions.flatMap((version) => version?.imageDigest ?? []));
+    return new Set([...this.#vms.values()].flatMap((vm) => [...imagesOf(vm.versions)]));
   }
 
   #observe(vm: Vm, previous: Vm['phase']): void {
@@ -292,6 +302,10 @@ export class Pool implements Closable {
     for (const listener of this.#listeners) listener();
   }
 }
+
+/** What its versions run from, or may come back to. */
+const imagesOf = ({ current, next, previous }: VmVersions): ReadonlySet<string> =>
+  new Set([current, next, previous].flatMap((version) => version?.imageDigest ?? []));
 
 function reportLeftMachines(log: Log, keptCount: number, endedCount: number): void {
   if (keptCount > 0) log.info({ count: keptCount }, 'took over machines of an earlier process');

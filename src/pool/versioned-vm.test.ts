@@ -38,6 +38,9 @@ const hypervisor: Hypervisor = {
       accelerator: 'tcg',
       exited,
       stop: async () => void machines.delete(name),
+      suspend: async () => undefined,
+      snapshot: async () => undefined,
+      shutDown: async () => undefined,
     };
     return machine;
   },
@@ -66,6 +69,7 @@ beforeEach(async () => {
               if (imageDigest === 'sha256:missing') throw poolError('image_not_found', 'it is nowhere');
               return { digest: imageDigest, manifest: MANIFEST } as StoredImage;
             },
+            prepareDisks: async () => [],
             recordMachine: async () => undefined,
             onChange,
           },

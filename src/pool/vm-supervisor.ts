@@ -8,6 +8,7 @@ import {
   randomId,
 } from '../base/index.ts';
 import type { Log } from '../platform/telemetry/index.ts';
+import type { MachineDisk } from './disks/machine-disk.ts';
 import { poolError } from './errors.ts';
 import type { Hypervisor, Machine } from './hypervisor/hypervisor.ts';
 import type { StoredImage } from './images/image-store.ts';
@@ -38,6 +39,12 @@ export interface SupervisorDeps {
   readonly probe: HttpProbe;
   /** Brings the image of `spec`, from here or from where it is. */
   readonly fetchImage: (spec: VmSpec, signal: AbortSignal) => Promise<StoredImage>;
+  /** The VM's disks as this version sees them, ready for its machine. */
+  readonly prepareDisks: (
+    spec: VmSpec,
+    image: StoredImage,
+    signal: AbortSignal,
+  ) => Promise<readonly MachineDisk[]>;
   /** Keeps which machine is the version's from now on; called before it is started. */
   readonly recordMachine: (spec: VmSpec, machineId: string) => Promise<void>;
   /** Called after every change of phase. */
@@ -163,7 +170,7 @@ export class VmSupervisor {
 
   /** From the image to the end of the machine. Always throws: a machine that is wanted never ends well. */
   async #serveOnce(signal: AbortSignal): Promise<never> {
-    const { clock, hypervisor, random, recordMachine } = this.#deps;
+    const { clock, hypervisor, random, prepareDisks, recordMachine } = this.#deps;
     const left = this.#left;
     this.#left = undefined;
     if (left) return this.#serveBy(left, signal);
@@ -176,8 +183,10 @@ export class VmSupervisor {
 
     this.#machineId = `${this.#spec.name.slice(0, 24)}-${randomId(random, 6)}`;
     const { name, configuration } = this.#spec;
+    const disks = await prepareDisks(this.#spec, image, signal);
     await recordMachine(this.#spec, this.#machineId);
-    const machine = await hypervisor.start({ id: this.#machineId, name, image, configuration }, signal);
+    const spec = { id: this.#machineId, name, image, configuration, disks };
+    const machine = await hypervisor.start(spec, signal);
     try {
       await this.#untilAnswering(machine, image, signal);
       const nowMs = clock.monotonicMs();

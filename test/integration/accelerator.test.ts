@@ -16,6 +16,7 @@ import {
   type StoredImage,
 } from '../../src/pool/index.ts';
 import { probeHttp, untilReady } from '../../src/pool/readiness.ts';
+import { QEMU_DEPS } from '../support/qemu-deps.ts';
 import { machinesIn, PATIENCE_MS, RunningOrilla } from '../support/running-orilla.ts';
 import { TestOrigin } from '../support/test-origin.ts';
 import { needs, toolPath } from '../support/tools.ts';
@@ -79,7 +80,7 @@ exec '${toolPath('qemu-system-x86_64')}' "$@"
       verdict.accelerator === 'kvm' ? /^KVM boots a kernel in / : /TCG boots it in |\/dev\/kvm/,
     );
     const hypervisor = new QemuHypervisor(
-      { clock: systemClock, log: silentLog, chooseAccelerator: async () => verdict.accelerator },
+      { ...QEMU_DEPS, chooseAccelerator: async () => verdict.accelerator },
       runFolder,
     );
     const spec = {
@@ -149,11 +150,7 @@ exec '${toolPath('qemu-system-x86_64')}' "$@"
     await expect.poll(() => machinesIn(join(folder, 'killed')).length, { timeout: PATIENCE_MS }).toBe(1);
     child.kill('SIGKILL');
     await once(child, 'close');
-    const chooseAccelerator = async () => 'tcg' as const;
-    const next = new QemuHypervisor(
-      { clock: systemClock, log: silentLog, chooseAccelerator },
-      join(folder, 'killed'),
-    );
+    const next = new QemuHypervisor(QEMU_DEPS, join(folder, 'killed'));
     // It may have come to its end by itself.
     expect((await next.takeOver()).endedCount).toBeLessThanOrEqual(1);
     expect(machinesIn(join(folder, 'killed'))).toEqual([]);
