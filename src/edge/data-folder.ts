@@ -17,6 +17,10 @@ export function dataFolder(folder: string) {
     saved: join(folder, 'saved'),
     /** Memories of booted guests, from which machines are made quickly. */
     templates: join(folder, 'templates'),
+    /** What VMs write to their disks. */
+    vms: join(folder, 'vms'),
+    /** Under it lie the memories of suspended guests. */
+    masterKey: join(folder, 'master.key'),
     /** The data plane's processes, and the socket over which they are told what to do. */
     workers: join(folder, 'workers'),
     /** Downloads that can be had again. */

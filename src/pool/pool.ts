@@ -2,6 +2,8 @@ import { mkdir } from 'node:fs/promises';
 import type { Clock, Closable, Random } from '../base/index.ts';
 import type { Store } from '../platform/store/index.ts';
 import type { Log, Registry } from '../platform/telemetry/index.ts';
+import { DiskBackups } from './disks/disk-backups.ts';
+import type { VmDisks } from './disks/vm-disks.ts';
 import { poolError } from './errors.ts';
 import type { Hypervisor } from './hypervisor/hypervisor.ts';
 import { ImageLibrary, type OwnImage } from './image-library.ts';
@@ -11,14 +13,15 @@ import { poolMetrics } from './metrics.ts';
 import { Operations } from './operations.ts';
 import { type HttpProbe, probeHttp } from './readiness.ts';
 import { SavedMachines } from './saved-machines.ts';
-import { Snapshots } from './snapshots.ts';
 import type { Operation, Snapshot, SuspendedBy, Upgrade, Vm } from './schema.ts';
+import { Snapshots } from './snapshots.ts';
 import type { PoolTables } from './tables.ts';
 import { loadRunningUpgrades, Upgrades, type WantedUpgrade } from './upgrades.ts';
 import { VersionedVm } from './versioned-vm.ts';
 import { type Once, type VmQuotas, type VmRequest, VmRequests } from './vm-requests.ts';
 import { type FoundMachine, type VmSpec, VmSupervisor } from './vm-supervisor.ts';
 import { deleteVm, loadMachines, loadVmRecords, saveMachine, saveVm, type VmRecord } from './vm-table.ts';
+import type { VmVersion, VmVersions } from './vm-versions.ts';
 
 export interface PoolDeps {
   readonly clock: Clock;
@@ -27,6 +30,7 @@ export interface PoolDeps {
   readonly registry: Registry;
   readonly store: Store<PoolTables>;
   readonly images: ImageStore;
+  readonly disks: VmDisks;
   readonly hypervisor: Hypervisor;
   readonly probe?: HttpProbe;
 }
@@ -60,13 +64,15 @@ export class Pool implements Closable {
   readonly #library: ImageLibrary;
   readonly #requests: VmRequests;
   readonly #saved: SavedMachines;
+  readonly #backups: DiskBackups;
   readonly snapshots: Snapshots;
   readonly #upgrades: Upgrades;
   readonly #vms = new Map<string, VersionedVm>();
   readonly #listeners = new Set<() => void>();
   readonly #metrics: ReturnType<typeof poolMetrics>;
   #quiet: ((vm: string) => Promise<void>) | undefined;
-  #isClosing = false;
+  /** Ends what takes long when the pool ends. */
+  readonly #ending = new AbortController();
   #closing: Promise<void> | undefined;
 
   private constructor(
@@ -79,6 +85,7 @@ export class Pool implements Closable {
     this.#options = options;
     this.#saved = new SavedMachines(options.savedFolder);
     this.snapshots = new Snapshots(deps, options.savedFolder);
+    this.#backups = new DiskBackups(deps.disks, options.savedFolder);
     this.#operations = operations;
     this.#library = new ImageLibrary(deps, {
       policyFor: (owner) => ({
@@ -104,12 +111,13 @@ export class Pool implements Closable {
   }
 
   static async start(deps: PoolDeps, options: PoolOptions): Promise<Pool> {
-    const { clock, store, hypervisor } = deps;
+    const { clock, store, hypervisor, disks } = deps;
     await mkdir(options.imageDirectoryRoot, { recursive: true });
     const records = await loadVmRecords(store.db);
     const left = await hypervisor.takeOver();
     const { kept, unwanted } = assignMachines(records, await loadMachines(store.db), left.machines);
     await Promise.all(unwanted.map((machine) => machine.stop()));
+    await disks.collect(new Map(records.map(({ name, versions }) => [name, imagesOf(versions)])));
     reportLeftMachines(deps.log, kept.length, left.endedCount + unwanted.length);
     const upgrades = await loadRunningUpgrades(store.db);
     const pool = new Pool(deps, options, await Operations.open(deps), upgrades);
@@ -190,10 +198,12 @@ export class Pool implements Closable {
     return this.#operations.settled(operation, signal);
   }
 
-  /** Ends a VM and forgets it. @throws `vm_not_found` */
+  /** Ends a VM and forgets it, with all that it wrote to its disks. @throws `vm_not_found` */
   async remove(name: string): Promise<void> {
     const vm = this.#find(name);
-    await vm.end(() => this.#deps.store.transaction((transaction) => deleteVm(transaction, name)));
+    const { store, disks } = this.#deps;
+    await vm.end(() => store.transaction((transaction) => deleteVm(transaction, name)));
+    await disks.remove(name);
     if (this.#vms.get(name) === vm) this.#vms.delete(name);
     this.#announce();
   }
@@ -239,7 +249,10 @@ export class Pool implements Closable {
     const { imageDigest } = await this.snapshots.find(name, label);
     const { current } = vm.versions;
     if (imageDigest !== current.imageDigest) {
-      throw poolError('snapshot_conflict', `the snapshot ${label} is of another image than the VM ${name} runs from`);
+      throw poolError(
+        'snapshot_conflict',
+        `the snapshot ${label} is of another image than the VM ${name} runs from`,
+      );
     }
     await vm.revert(() => this.#bringBack(name, current, label));
   }
@@ -300,7 +313,7 @@ export class Pool implements Closable {
 
   /** Ends the machines; the VMs stay wanted and come back at the next start. */
   close(): Promise<void> {
-    this.#isClosing = true;
+    this.#ending.abort(new Error('the pool is being closed'));
     this.#closing ??= this.#close();
     return this.#closing;
   }
@@ -319,29 +332,37 @@ export class Pool implements Closable {
 
   /** @param found what is there for it already, by its version. */
   #newVm(record: VmRecord, found: ReadonlyMap<number, FoundMachine> = new Map()): VersionedVm {
-    const { clock, log, store, hypervisor, probe = probeHttp } = this.#deps;
+    const { clock, log, store, disks, hypervisor, probe = probeHttp } = this.#deps;
     const vm: VersionedVm = new VersionedVm(
       {
         clock,
         log,
         supervise: (spec, onChange, alone, isSuspended) => {
           const fetchImage = (wanted: VmSpec, signal: AbortSignal) => this.#fetchImage(vm, wanted, signal);
+          const prepareDisks = ({ name, configuration }: VmSpec, image: StoredImage, signal: AbortSignal) =>
+            disks.prepare(name, image, configuration, signal);
           const recordMachine = ({ name, version }: VmSpec, machineId: string) =>
             saveMachine(store.db, { name, version, machineId });
+          const deps = { clock, log, hypervisor, probe, fetchImage, prepareDisks, recordMachine };
           return new VmSupervisor(
-            { clock, log, hypervisor, probe, fetchImage, recordMachine, alone, saved: this.#saved, onChange },
+            { ...deps, alone, saved: this.#saved, onChange },
             spec,
             this.#options.readyTimeoutMs,
             isSuspended ? 'suspended' : found.get(spec.version),
           );
         },
-        save: (wanted, also) =>
-          store.transaction(async (transaction) => {
+        save: async (wanted, also) => {
+          await store.transaction(async (transaction) => {
             await saveVm(transaction, wanted);
             await also?.(transaction);
-          }),
+          });
+          await disks.keepOverlays(record.name, imagesOf(wanted.versions));
+        },
         sharesDisks: (one, other) => one.configuration.diskBytes > 0 && other.configuration.diskBytes > 0,
-        settleDisks: async () => undefined,
+        settleDisks: async (versions) => {
+          const disk = await disks.own(record.name);
+          if (disk) await this.#backups.settle(record.name, disk, versions, this.#ending.signal);
+        },
         quiet: async () => this.#quiet?.(record.name),
         costOf: (configuration) => hypervisor.costOf(configuration),
         checkRoom: () => this.#requests.checkRoom(vm),
@@ -356,6 +377,24 @@ export class Pool implements Closable {
     return vm;
   }
 
+  /** Puts a snapshot in the place of what the VM is, while it has no machine. */
+  async #bringBack(
+    name: string,
+    { version, configuration, ...ref }: VmVersion,
+    label: string,
+  ): Promise<void> {
+    const { disks } = this.#deps;
+    const { signal } = this.#ending;
+    const image = await this.#library.fetch(
+      { owner: this.#find(name).owner, ...ref },
+      signal,
+      () => undefined,
+    );
+    const own = await disks.prepare(name, image, configuration, signal);
+    await disks.restore(own, this.snapshots.disksOf(name, label), signal);
+    await this.snapshots.copyMachine(name, label, this.#saved.folderOf({ name, version }));
+  }
+
   async #fetchImage(vm: VersionedVm, spec: VmSpec, signal: AbortSignal): Promise<StoredImage> {
     const { version } = spec;
     try {
@@ -368,12 +407,7 @@ export class Pool implements Closable {
   }
 
   #imagesInUse(): ReadonlySet<string> {
-    const versions = [...this.#vms.values()].flatMap((vm) => [
-      vm.versions.current,
-      vm.versions.next,
-      vm.versions.previous,
-    ]);
-    return new Set(versions.flatMap((version) => version?.imageDigest ?? []));
+    return new Set([...this.#vms.values()].flatMap((vm) => [...imagesOf(vm.versions)]));
   }
 
   #observe(vm: Vm, previous: Vm['phase']): void {
@@ -386,13 +420,17 @@ export class Pool implements Closable {
 
   #announce(): void {
     // A VM that ends with us goes on at the next start, and so does what was to become of it.
-    if (!this.#isClosing) {
+    if (!this.#ending.signal.aborted) {
       this.#operations.observe((name) => this.#vms.get(name)?.describe());
       this.#upgrades.observe();
     }
     for (const listener of this.#listeners) listener();
   }
 }
+
+/** What its versions run from, or may come back to. */
+const imagesOf = ({ current, next, previous }: VmVersions): ReadonlySet<string> =>
+  new Set([current, next, previous].flatMap((version) => version?.imageDigest ?? []));
 
 function reportLeftMachines(log: Log, keptCount: number, endedCount: number): void {
   if (keptCount > 0) log.info({ count: keptCount }, 'took over machines of an earlier process');

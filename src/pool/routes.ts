@@ -69,7 +69,13 @@ export function addPoolOperatorRoutes(app: ApiServer, pool: Pool): void {
   );
   app.get(
     '/api/v1/vms/:name/snapshots',
-    { schema: { summary: 'The snapshots of a VM', params: byName, response: { 200: z.array(snapshotSchema) } } },
+    {
+      schema: {
+        summary: 'The snapshots of a VM',
+        params: byName,
+        response: { 200: z.array(snapshotSchema) },
+      },
+    },
     ({ params }) => pool.snapshots.list(pool.get(params.name).name),
   );
   app.post(

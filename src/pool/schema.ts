@@ -72,7 +72,7 @@ export type ImageManifest = z.infer<typeof imageManifestSchema>;
 export const configurationSchema = z.strictObject({
   cpus: z.int().min(1).max(256),
   memoryBytes: z.int().min(2 ** 20),
-  /** A scratch disk, empty at each start; 0 for none. */
+  /** A disk of its own, which keeps what it writes as long as the VM is there; 0 for none. */
   diskBytes: z
     .int()
     .min(0)
@@ -152,7 +152,7 @@ export const vmSchema = z.object({
       prepareMs: z.number(),
       bootMs: z.number(),
       totalMs: z.number(),
-      origin: z.enum(['boot', 'clone', 'warm']),
+      origin: z.enum(['boot', 'clone', 'warm', 'saved']),
     })
     .optional(),
   accelerator: z.enum(['kvm', 'tcg']).optional(),

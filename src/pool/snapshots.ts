@@ -4,7 +4,8 @@
  *     snapshot.json   of which version it is, and when it was taken; written last: without it, it is no snapshot
  * @module
  */
-import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { cp, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Clock, systemCode } from '../base/index.ts';
 import { poolError } from './errors.ts';
@@ -13,6 +14,8 @@ import { type Snapshot, snapshotSchema } from './schema.ts';
 /** Each may be as large as the VM's memory and its disks. */
 const LIMIT_OF_VM = 16;
 const RECORD = 'snapshot.json';
+/** As the hypervisor calls it. */
+const DISKS = 'disks';
 const recordSchema = snapshotSchema.omit({ label: true, sizeBytes: true });
 
 export class Snapshots {
@@ -48,7 +51,7 @@ export class Snapshots {
         `the VM ${vm} has ${LIMIT_OF_VM} snapshots, as many as may be; remove one`,
       );
     }
-    const folder = this.folderOf(vm, label);
+    const folder = this.#folderOf(vm, label);
     await rm(folder, { recursive: true, force: true });
     await mkdir(join(folder, '..'), { recursive: true, mode: 0o700 });
     try {
@@ -80,16 +83,32 @@ export class Snapshots {
   /** @throws `snapshot_not_found` */
   async remove(vm: string, label: string): Promise<void> {
     await this.find(vm, label);
-    await rm(this.folderOf(vm, label), { recursive: true, force: true });
+    await rm(this.#folderOf(vm, label), { recursive: true, force: true });
   }
 
-  /** Where it lies. @param label a DNS label, so that it names nothing but a folder. */
-  folderOf(vm: string, label: string): string {
+  /** Where the copies of its disks are. */
+  disksOf(vm: string, label: string): string {
+    return join(this.#folderOf(vm, label), DISKS);
+  }
+
+  /** Copies what the machine was, without its disks, to a folder that is not there: it appears whole. */
+  async copyMachine(vm: string, label: string, to: string): Promise<void> {
+    const from = this.#folderOf(vm, label);
+    const draft = `${to}.draft`;
+    await rm(draft, { recursive: true, force: true });
+    const filter = (path: string) => path !== join(from, DISKS) && path !== join(from, RECORD);
+    await cp(from, draft, { recursive: true, mode: constants.COPYFILE_FICLONE, filter });
+    await rm(to, { recursive: true, force: true });
+    await rename(draft, to);
+  }
+
+  /** @param label a DNS label, so that it names nothing but a folder. */
+  #folderOf(vm: string, label: string): string {
     return join(this.#folder, vm, 'snapshots', label);
   }
 
   async #read(vm: string, label: string): Promise<Snapshot | undefined> {
-    const folder = this.folderOf(vm, label);
+    const folder = this.#folderOf(vm, label);
     try {
       const record = recordSchema.parse(JSON.parse(await readFile(join(folder, RECORD), 'utf8')));
       return { label, ...record, sizeBytes: await allocatedBytes(folder) };

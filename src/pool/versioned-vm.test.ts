@@ -55,6 +55,8 @@ const hypervisor: Hypervisor = {
         machines.delete(name);
         kept.add(name);
       },
+      snapshot: async () => undefined,
+      shutDown: async () => undefined,
     };
     return machine;
   },
@@ -90,6 +92,7 @@ beforeEach(async () => {
               if (imageDigest === 'sha256:missing') throw poolError('image_not_found', 'it is nowhere');
               return { digest: imageDigest, manifest: MANIFEST } as StoredImage;
             },
+            prepareDisks: async () => [],
             recordMachine: async () => undefined,
             saved: {
               folderOf: ({ version }) => `saved-${version}`,

@@ -1,5 +1,13 @@
-import { type Clock, type CodedError, formatBytes, formatDuration, hasCode, messageOf } from '../base/index.ts';
+import {
+  type Clock,
+  type CodedError,
+  formatBytes,
+  formatDuration,
+  hasCode,
+  messageOf,
+} from '../base/index.ts';
 import type { Log } from '../platform/telemetry/index.ts';
+import type { MachineDisk } from './disks/machine-disk.ts';
 import { poolError } from './errors.ts';
 import type { Hypervisor, Machine } from './hypervisor/hypervisor.ts';
 import type { StoredImage } from './images/image-store.ts';
@@ -30,6 +38,12 @@ export interface SupervisorDeps {
   readonly probe: HttpProbe;
   /** Brings the image of `spec`, from here or from where it is. */
   readonly fetchImage: (spec: VmSpec, signal: AbortSignal) => Promise<StoredImage>;
+  /** The VM's disks as this version sees them, ready for its machine. */
+  readonly prepareDisks: (
+    spec: VmSpec,
+    image: StoredImage,
+    signal: AbortSignal,
+  ) => Promise<readonly MachineDisk[]>;
   /** Keeps which machine is the version's from now on; called before it is the version's. */
   readonly recordMachine: (spec: VmSpec, machineId: string) => Promise<void>;
   /** Resolves when the VM's disks are there for this version: no other machine has them. */
@@ -54,6 +68,9 @@ const FINAL_CODES = [
 const LEAST_ANSWER_LIMIT_MS = 10_000;
 /** How long the guest of a machine that was left running may take to show that it lives. */
 const LIFE_SIGN_LIMIT_MS = 5000;
+
+/** One that does not end by itself in this time is ended. */
+const SHUT_DOWN_LIMIT_MS = 10_000;
 
 /** How a machine was found when this process began: it goes on, or it has none and is not to have one yet. */
 export type FoundMachine = Machine | 'suspended';
@@ -212,7 +229,7 @@ export class VmSupervisor {
 
   /** From the image until the machine was suspended. Otherwise it throws: a machine that is wanted never ends well. */
   async #serveOnce(signal: AbortSignal): Promise<void> {
-    const { clock, hypervisor, recordMachine } = this.#deps;
+    const { clock, hypervisor, prepareDisks, recordMachine } = this.#deps;
     const left = this.#left;
     this.#left = undefined;
     if (left) return this.#serveBy(left, signal);
@@ -225,16 +242,13 @@ export class VmSupervisor {
 
     const { name, configuration } = this.#spec;
     await this.#deps.alone();
+    const disks = await prepareDisks(this.#spec, image, signal);
     const saved = await this.#deps.saved.take(this.#spec);
     const machine = await hypervisor
-      .start(
-        { name, image, configuration, ...(saved !== undefined && { saved }) },
-        signal,
-        async (machineId) => {
-          await recordMachine(this.#spec, machineId);
-          this.#machineId = machineId;
-        },
-      )
+      .start({ name, image, configuration, disks, saved }, signal, async (machineId) => {
+        await recordMachine(this.#spec, machineId);
+        this.#machineId = machineId;
+      })
       .finally(() => saved !== undefined && this.#deps.saved.forget(this.#spec));
     try {
       await this.#untilAnswering(machine, image, signal);
@@ -249,7 +263,7 @@ export class VmSupervisor {
       this.#apply({ kind: 'answered', machine });
       await this.#untilSuspended(machine, image, signal);
     } finally {
-      await machine.stop();
+      await this.#end(machine, image);
     }
   }
 
@@ -257,8 +271,9 @@ export class VmSupervisor {
   async #serveBy(machine: Machine, signal: AbortSignal): Promise<void> {
     const { clock, probe } = this.#deps;
     this.#machineId = machine.id;
+    let image: StoredImage | undefined;
     try {
-      const image = await this.#deps.fetchImage(this.#spec, signal);
+      image = await this.#deps.fetchImage(this.#spec, signal);
       const { readyPath } = image.manifest.http;
       if (!(await probe(clock, machine.addresses[0], readyPath, LIFE_SIGN_LIMIT_MS, signal))) {
         throw poolError('machine_failed', 'the guest did not answer when its machine was taken over');
@@ -268,8 +283,15 @@ export class VmSupervisor {
       await this.#untilSuspended(machine, image, signal);
     } finally {
       this.#adoption.resolve();
-      await machine.stop();
+      await this.#end(machine, image);
     }
+  }
+
+  /** A guest that is to end, and has a disk, may bring to it what it has in memory only. */
+  async #end(machine: Machine, image: StoredImage | undefined): Promise<void> {
+    const hasDisk = this.#spec.configuration.diskBytes > 0 || image?.manifest.disks !== undefined;
+    if (hasDisk && this.#stop.signal.aborted) await machine.shutDown(SHUT_DOWN_LIMIT_MS);
+    else await machine.stop();
   }
 
   async #untilAnswering(machine: Machine, image: StoredImage, signal: AbortSignal): Promise<void> {

@@ -3,10 +3,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { systemClock } from '../../src/base/index.ts';
-import { silentLog } from '../../src/platform/telemetry/index.ts';
 import { commandInCgroup, limitFiles } from '../../src/pool/hypervisor/qemu/cgroups.ts';
 import { type Machine, QemuHypervisor } from '../../src/pool/index.ts';
 import { probeHttp, untilReady } from '../../src/pool/readiness.ts';
+import { QEMU_DEPS } from '../support/qemu-deps.ts';
 import { rootedImage } from '../support/rooted-image.ts';
 import { PATIENCE_MS } from '../support/running-orilla.ts';
 import { needs } from '../support/tools.ts';
@@ -24,13 +24,10 @@ needs('qemu-system-x86_64')("the limits of a machine's cgroup, in a real kernel"
   beforeAll(async () => {
     folder = mkdtempSync(join(tmpdir(), 'o-'));
     const image = await storedImage(await rootedImage(join(folder, 'rooted')), join(folder, 'images'));
-    const hypervisor = new QemuHypervisor(
-      { clock: systemClock, log: silentLog, chooseAccelerator: async () => 'tcg' },
-      join(folder, 'run'),
-    );
+    const hypervisor = new QemuHypervisor(QEMU_DEPS, join(folder, 'run'));
     const signal = AbortSignal.timeout(PATIENCE_MS);
     const configuration = { cpus: 1, memoryBytes: 192 * 2 ** 20, diskBytes: 0 };
-    machine = await hypervisor.start({ id: 'g', name: 'g', image, configuration }, signal);
+    machine = await hypervisor.start({ name: 'g', image, configuration }, signal, async () => undefined);
     await untilReady(systemClock, probeHttp, machine.addresses[0], '/', signal);
     await inside(`mkdir /cgroup; mount -t cgroup2 none /cgroup
       for folder in /cgroup /cgroup/orilla; do

@@ -3,12 +3,19 @@ import { readdir, stat, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { systemClock, systemRandom } from '../../src/base/index.ts';
+import { systemClock } from '../../src/base/index.ts';
 import { endProcess } from '../../src/platform/process/index.ts';
 import { createLog } from '../../src/platform/telemetry/index.ts';
-import { type Machine, QemuHypervisor, type StartedMachine, type StoredImage } from '../../src/pool/index.ts';
+import {
+  type Machine,
+  QemuHypervisor,
+  type StartedMachine,
+  type StoredImage,
+  VmDisks,
+} from '../../src/pool/index.ts';
 import { probeHttp, untilReady } from '../../src/pool/readiness.ts';
 import type { Configuration } from '../../src/pool/schema.ts';
+import { QEMU_DEPS } from '../support/qemu-deps.ts';
 import { rootedImage } from '../support/rooted-image.ts';
 import { machinesIn, PATIENCE_MS } from '../support/running-orilla.ts';
 import { needs } from '../support/tools.ts';
@@ -33,7 +40,7 @@ needs('qemu-system-x86_64')('a machine made from a template', () => {
     folder = mkdtempSync(join(tmpdir(), 'o-'));
     image = await storedImage(await rootedImage(join(folder, 'rooted')), join(folder, 'images'));
     hypervisor = hypervisorIn('run');
-    await hypervisor.prepare(specOf('first'), signal());
+    await hypervisor.prepare(await specOf('first'), signal());
   });
   afterEach(async () => {
     await Promise.all(running.splice(0).map((machine) => machine.stop()));
@@ -45,16 +52,18 @@ needs('qemu-system-x86_64')('a machine made from a template', () => {
   });
 
   const hypervisorIn = (run: string) =>
-    new QemuHypervisor(
-      { clock: systemClock, log, random: systemRandom, chooseAccelerator: async () => 'tcg' },
-      join(folder, run),
-      templates(),
-    );
+    new QemuHypervisor({ ...QEMU_DEPS, log }, join(folder, run), templates());
   const templates = () => join(folder, 'templates');
-  const specOf = (name: string, configuration = CONFIGURATION) => ({ name, image, configuration });
+  /** With a disk of its own, to which nobody has written. */
+  async function specOf(name: string, configuration = CONFIGURATION) {
+    const disks = new VmDisks(join(folder, 'vms'));
+    await disks.remove(name);
+    const prepared = await disks.prepare(name, image, configuration, signal());
+    return { name, image, configuration, disks: prepared };
+  }
 
   async function start(name: string, configuration = CONFIGURATION): Promise<StartedMachine> {
-    const spec = specOf(name, configuration);
+    const spec = await specOf(name, configuration);
     const machine = await hypervisor.start(spec, signal(), async () => undefined);
     running.push(machine);
     await untilReady(systemClock, probeHttp, machine.addresses[0], '/', signal());
@@ -154,7 +163,7 @@ needs('qemu-system-x86_64')('a machine made from a template', () => {
   });
 
   test('is booted where the guest does not come to itself, and the template is thrown away', async () => {
-    await hypervisor.prepare(specOf('again'), signal());
+    await hypervisor.prepare(await specOf('again'), signal());
     const template = await ownTemplate();
     const memory = join(template, 'memory');
     // Another disk gives back zeros, and nothing tells.
@@ -173,11 +182,11 @@ needs('qemu-system-x86_64')('a machine made from a template', () => {
       init.replace('orilla-agent "$server" &', ':'),
     );
     image = await storedImage(silent, join(folder, 'images'));
-    await hypervisor.prepare(specOf('first'), signal());
+    await hypervisor.prepare(await specOf('first'), signal());
     expect(said).toContain('"isMade":false');
     said = '';
     // It is not tried again, neither here nor beside the machine.
-    await hypervisor.prepare(specOf('again'), signal());
+    await hypervisor.prepare(await specOf('again'), signal());
     expect(isClone(await start('booted'))).toBe(false);
     expect(said).toBe('');
   });

@@ -80,7 +80,7 @@ export class Templates {
         agent.close();
         const addresses = await addressesOf(launched, monitor, spec.image.manifest.http.port);
         const { startedAtMs } = launched;
-        return { ...launcher.machineOf(launched, accelerator, addresses), startedAtMs, origin: 'clone' };
+        return { ...launcher.machineOf(launched, addresses), startedAtMs, origin: 'clone' };
       } finally {
         monitor.close();
       }
