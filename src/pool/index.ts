@@ -28,6 +28,7 @@ export { buildWebImage } from './image-builder/index.ts';
 export type { OwnImage } from './image-library.ts';
 export { directorySource, type ImageSource, urlSource } from './images/image-source.ts';
 export { ImageStore, type StoredImage } from './images/image-store.ts';
-export { Pool, type PoolDeps, type PoolOptions } from './pool.ts';
+export { Pool, type PoolOptions } from './pool.ts';
+export type { PoolDeps } from './pool-deps.ts';
 export { type PoolTables, poolMigrations } from './tables.ts';
 export type { Once, VmRequest } from './vm-requests.ts';

@@ -1,39 +1,22 @@
 import { mkdir } from 'node:fs/promises';
-import type { Clock, Closable, Random } from '../base/index.ts';
-import type { Store } from '../platform/store/index.ts';
-import type { Log, Registry } from '../platform/telemetry/index.ts';
-import { DiskBackups } from './disks/disk-backups.ts';
-import type { VmDisks } from './disks/vm-disks.ts';
+import type { Closable } from '../base/index.ts';
+import type { Log } from '../platform/telemetry/index.ts';
 import { poolError } from './errors.ts';
-import type { Hypervisor } from './hypervisor/hypervisor.ts';
 import { ImageLibrary, type OwnImage } from './image-library.ts';
-import type { ImageStore, StoredImage } from './images/image-store.ts';
 import { assignMachines } from './machine-assignment.ts';
 import { poolMetrics } from './metrics.ts';
 import { Operations } from './operations.ts';
-import { type HttpProbe, probeHttp } from './readiness.ts';
-import { SavedMachines } from './saved-machines.ts';
+import type { PoolDeps } from './pool-deps.ts';
 import type { Operation, Snapshot, SuspendedBy, Upgrade, Vm } from './schema.ts';
 import { Snapshots } from './snapshots.ts';
-import type { PoolTables } from './tables.ts';
-import { loadRunningUpgrades, Upgrades, type WantedUpgrade } from './upgrades.ts';
-import { VersionedVm } from './versioned-vm.ts';
+import { loadRunningUpgrades } from './upgrade-table.ts';
+import { Upgrades, type WantedUpgrade } from './upgrades.ts';
+import type { VersionedVm } from './versioned-vm.ts';
+import { VmFactory } from './vm-factory.ts';
 import { type Once, type VmQuotas, type VmRequest, VmRequests } from './vm-requests.ts';
-import { type FoundMachine, type VmSpec, VmSupervisor } from './vm-supervisor.ts';
-import { deleteVm, loadMachines, loadVmRecords, saveMachine, saveVm, type VmRecord } from './vm-table.ts';
-import type { VmVersion, VmVersions } from './vm-versions.ts';
-
-export interface PoolDeps {
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly log: Log;
-  readonly registry: Registry;
-  readonly store: Store<PoolTables>;
-  readonly images: ImageStore;
-  readonly disks: VmDisks;
-  readonly hypervisor: Hypervisor;
-  readonly probe?: HttpProbe;
-}
+import type { FoundMachine } from './vm-supervisor.ts';
+import { deleteVm, loadMachines, loadVmRecords } from './vm-table.ts';
+import { imagesOf } from './vm-versions.ts';
 
 export interface PoolOptions extends VmQuotas {
   /** The folder below which an origin may name a directory as its image. */
@@ -53,18 +36,24 @@ export interface PoolOptions extends VmQuotas {
 /** Longer than a guest may take to show that it lives; an image that is fetched again meanwhile is not waited for. */
 const ADOPTION_LIMIT_MS = 6000;
 
+/** What an earlier process of ours left to go on with. */
+interface Found {
+  readonly operations: Operations;
+  readonly upgrades: readonly Upgrade[];
+  /** By their digests. */
+  readonly imagesWithDisks: readonly string[];
+}
+
 /**
  * The virtual machines of this host. What is wanted is in the store before anything is done about it. Machines outlive a
  * crash of ours: those that are still wanted are taken over as they run, the others ended, and what is missing is started.
  */
 export class Pool implements Closable {
   readonly #deps: PoolDeps;
-  readonly #options: PoolOptions;
   readonly #operations: Operations;
   readonly #library: ImageLibrary;
   readonly #requests: VmRequests;
-  readonly #saved: SavedMachines;
-  readonly #backups: DiskBackups;
+  readonly #factory: VmFactory;
   readonly snapshots: Snapshots;
   readonly #upgrades: Upgrades;
   readonly #vms = new Map<string, VersionedVm>();
@@ -78,14 +67,10 @@ export class Pool implements Closable {
   private constructor(
     deps: PoolDeps,
     options: PoolOptions,
-    operations: Operations,
-    upgrades: readonly Upgrade[],
+    { operations, upgrades, imagesWithDisks }: Found,
   ) {
     this.#deps = deps;
-    this.#options = options;
-    this.#saved = new SavedMachines(options.savedFolder);
     this.snapshots = new Snapshots(deps, options.savedFolder);
-    this.#backups = new DiskBackups(deps.disks, options.savedFolder);
     this.#operations = operations;
     this.#library = new ImageLibrary(deps, {
       policyFor: (owner) => ({
@@ -101,17 +86,33 @@ export class Pool implements Closable {
         operations,
         library: this.#library,
         vms: this.#vms,
-        newVm: (record) => this.#newVm(record),
+        newVm: (record) => this.#factory.make(record),
         announce: () => this.#announce(),
       },
       options,
+    );
+    this.#factory = new VmFactory(
+      {
+        ...deps,
+        library: this.#library,
+        snapshots: this.snapshots,
+        quiet: async (vm) => this.#quiet?.(vm),
+        checkRoom: (vm) => this.#requests.checkRoom(vm),
+        onChange: (change) => {
+          if (change) this.#observe(change.vm, change.previous);
+          this.#announce();
+        },
+        ending: this.#ending.signal,
+      },
+      options,
+      imagesWithDisks,
     );
     this.#upgrades = new Upgrades({ ...deps, requests: this.#requests, list: () => this.list() }, upgrades);
     this.#metrics = poolMetrics(deps.registry, () => this.list());
   }
 
   static async start(deps: PoolDeps, options: PoolOptions): Promise<Pool> {
-    const { clock, store, hypervisor, disks } = deps;
+    const { clock, store, hypervisor, disks, images } = deps;
     await mkdir(options.imageDirectoryRoot, { recursive: true });
     const records = await loadVmRecords(store.db);
     const left = await hypervisor.takeOver();
@@ -119,8 +120,12 @@ export class Pool implements Closable {
     await Promise.all(unwanted.map((machine) => machine.stop()));
     await disks.collect(new Map(records.map(({ name, versions }) => [name, imagesOf(versions)])));
     reportLeftMachines(deps.log, kept.length, left.endedCount + unwanted.length);
-    const upgrades = await loadRunningUpgrades(store.db);
-    const pool = new Pool(deps, options, await Operations.open(deps), upgrades);
+    const imagesOnDisks = (await images.list()).filter(({ manifest }) => manifest.disks !== undefined);
+    const pool = new Pool(deps, options, {
+      operations: await Operations.open(deps),
+      upgrades: await loadRunningUpgrades(store.db),
+      imagesWithDisks: imagesOnDisks.map(({ digest }) => digest),
+    });
     for (const record of records) {
       const own = kept.filter(({ name }) => name === record.name);
       const found = new Map<number, FoundMachine>(own.map(({ version, machine }) => [version, machine]));
@@ -128,7 +133,7 @@ export class Pool implements Closable {
       // One that was being suspended and runs was not, and is not any more.
       const suspendedBy = found.has(version) ? undefined : record.suspendedBy;
       if (suspendedBy) found.set(version, 'suspended');
-      pool.#vms.set(record.name, pool.#newVm({ ...record, suspendedBy }, found));
+      pool.#vms.set(record.name, pool.#factory.make({ ...record, suspendedBy }, found));
     }
     for (const vm of pool.#vms.values()) vm.start();
     // What serves already is not to be missing from the first routes that the gateway makes.
@@ -254,7 +259,7 @@ export class Pool implements Closable {
         `the snapshot ${label} is of another image than the VM ${name} runs from`,
       );
     }
-    await vm.revert(() => this.#bringBack(name, current, label));
+    await vm.revert(() => this.#factory.bringBack(vm, label));
   }
 
   /** Somebody asks for this VM: one that was suspended for idleness is brought back. */
@@ -330,82 +335,6 @@ export class Pool implements Closable {
     return vm;
   }
 
-  /** @param found what is there for it already, by its version. */
-  #newVm(record: VmRecord, found: ReadonlyMap<number, FoundMachine> = new Map()): VersionedVm {
-    const { clock, log, store, disks, hypervisor, probe = probeHttp } = this.#deps;
-    const vm: VersionedVm = new VersionedVm(
-      {
-        clock,
-        log,
-        supervise: (spec, onChange, alone, isSuspended) => {
-          const fetchImage = (wanted: VmSpec, signal: AbortSignal) => this.#fetchImage(vm, wanted, signal);
-          const prepareDisks = ({ name, configuration }: VmSpec, image: StoredImage, signal: AbortSignal) =>
-            disks.prepare(name, image, configuration, signal);
-          const recordMachine = ({ name, version }: VmSpec, machineId: string) =>
-            saveMachine(store.db, { name, version, machineId });
-          const deps = { clock, log, hypervisor, probe, fetchImage, prepareDisks, recordMachine };
-          return new VmSupervisor(
-            { ...deps, alone, saved: this.#saved, onChange },
-            spec,
-            this.#options.readyTimeoutMs,
-            isSuspended ? 'suspended' : found.get(spec.version),
-          );
-        },
-        save: async (wanted, also) => {
-          await store.transaction(async (transaction) => {
-            await saveVm(transaction, wanted);
-            await also?.(transaction);
-          });
-          await disks.keepOverlays(record.name, imagesOf(wanted.versions));
-        },
-        sharesDisks: (one, other) => one.configuration.diskBytes > 0 && other.configuration.diskBytes > 0,
-        settleDisks: async (versions) => {
-          const disk = await disks.own(record.name);
-          if (disk) await this.#backups.settle(record.name, disk, versions, this.#ending.signal);
-        },
-        quiet: async () => this.#quiet?.(record.name),
-        costOf: (configuration) => hypervisor.costOf(configuration),
-        checkRoom: () => this.#requests.checkRoom(vm),
-        forgetSaved: (version) => this.#saved.forget({ name: record.name, version }),
-        onChange: (change) => {
-          if (change) this.#observe(change.vm, change.previous);
-          this.#announce();
-        },
-      },
-      record,
-    );
-    return vm;
-  }
-
-  /** Puts a snapshot in the place of what the VM is, while it has no machine. */
-  async #bringBack(
-    name: string,
-    { version, configuration, ...ref }: VmVersion,
-    label: string,
-  ): Promise<void> {
-    const { disks } = this.#deps;
-    const { signal } = this.#ending;
-    const image = await this.#library.fetch(
-      { owner: this.#find(name).owner, ...ref },
-      signal,
-      () => undefined,
-    );
-    const own = await disks.prepare(name, image, configuration, signal);
-    await disks.restore(own, this.snapshots.disksOf(name, label), signal);
-    await this.snapshots.copyMachine(name, label, this.#saved.folderOf({ name, version }));
-  }
-
-  async #fetchImage(vm: VersionedVm, spec: VmSpec, signal: AbortSignal): Promise<StoredImage> {
-    const { version } = spec;
-    try {
-      const image = await this.#library.fetch(spec, signal, (progress) => vm.showProgress(version, progress));
-      if (spec.imageDigest === undefined) await vm.pin(version, image.digest);
-      return image;
-    } finally {
-      vm.showProgress(version, undefined);
-    }
-  }
-
   #imagesInUse(): ReadonlySet<string> {
     return new Set([...this.#vms.values()].flatMap((vm) => [...imagesOf(vm.versions)]));
   }
@@ -429,9 +358,6 @@ export class Pool implements Closable {
 }
 
 /** What its versions run from, or may come back to. */
-const imagesOf = ({ current, next, previous }: VmVersions): ReadonlySet<string> =>
-  new Set([current, next, previous].flatMap((version) => version?.imageDigest ?? []));
-
 function reportLeftMachines(log: Log, keptCount: number, endedCount: number): void {
   if (keptCount > 0) log.info({ count: keptCount }, 'took over machines of an earlier process');
   if (endedCount > 0) log.warn({ count: endedCount }, 'ended machines of an earlier process');

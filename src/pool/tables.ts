@@ -1,7 +1,7 @@
 import type { Migration } from '../platform/store/index.ts';
 import type { ImageTables } from './image-table.ts';
 import type { OperationTables } from './operation-table.ts';
-import type { UpgradeTables } from './upgrades.ts';
+import type { UpgradeTables } from './upgrade-table.ts';
 import type { VmTables } from './vm-table.ts';
 
 /** What the pool keeps in the store. */

@@ -1,16 +1,17 @@
-import type { Kysely } from 'kysely';
 import { type Clock, type Closable, messageOf, type Random, randomId } from '../base/index.ts';
 import type { Store } from '../platform/store/index.ts';
 import type { Log } from '../platform/telemetry/index.ts';
 import { poolError } from './errors.ts';
-import { type Upgrade, upgradeSchema, type Vm } from './schema.ts';
+import type { Upgrade, Vm } from './schema.ts';
+import {
+  findUpgrade,
+  insertUpgrade,
+  pruneUpgrades,
+  saveUpgrade,
+  type UpgradeTables,
+} from './upgrade-table.ts';
 import { nextWave } from './upgrade-waves.ts';
 import type { VmRequests } from './vm-requests.ts';
-
-export interface UpgradeTables {
-  /** `record`: JSON of an upgrade. */
-  pool_upgrade: { id: string; status: Upgrade['status']; record: string; created_at_ms: number };
-}
 
 export interface UpgradesDeps {
   readonly clock: Clock;
@@ -23,11 +24,6 @@ export interface UpgradesDeps {
 
 export interface WantedUpgrade extends Pick<Upgrade, 'fromDigest' | 'imageRef' | 'waveSize'> {
   readonly imageDigest?: string | undefined;
-}
-
-export async function loadRunningUpgrades(db: Kysely<UpgradeTables>): Promise<Upgrade[]> {
-  const rows = await db.selectFrom('pool_upgrade').select('record').where('status', '=', 'running').execute();
-  return rows.map(({ record }) => upgradeSchema.parse(JSON.parse(record)));
 }
 
 /** Kept in the store; older ones that are over go. */
@@ -67,31 +63,21 @@ export class Upgrades implements Closable {
       createdAtMs: clock.nowMs(),
     };
     this.#running.set(upgrade.id, upgrade);
-    const { id, status, createdAtMs } = upgrade;
     try {
-      await store.db
-        .insertInto('pool_upgrade')
-        .values({ id, status, record: JSON.stringify(upgrade), created_at_ms: createdAtMs })
-        .execute();
+      await insertUpgrade(store.db, upgrade);
     } catch (error) {
-      this.#running.delete(id);
+      this.#running.delete(upgrade.id);
       throw error;
     }
-    await this.#prune();
+    await pruneUpgrades(store.db, KEPT_COUNT);
     this.observe();
     return upgrade;
   }
 
   /** @throws `upgrade_not_found` */
   async get(id: string): Promise<Upgrade> {
-    const running = this.#running.get(id);
-    if (running) return running;
-    const row = await this.#deps.store.db
-      .selectFrom('pool_upgrade')
-      .select('record')
-      .where('id', '=', id)
-      .executeTakeFirst();
-    if (row) return upgradeSchema.parse(JSON.parse(row.record));
+    const upgrade = this.#running.get(id) ?? (await findUpgrade(this.#deps.store.db, id));
+    if (upgrade) return upgrade;
     throw poolError('upgrade_not_found', `no upgrade has the id ${id}, or not any more`);
   }
 
@@ -140,29 +126,12 @@ export class Upgrades implements Closable {
 
   async #save(upgrade: Upgrade): Promise<void> {
     const { id, status } = upgrade;
-    await this.#deps.store.db
-      .updateTable('pool_upgrade')
-      .set({ status, record: JSON.stringify(upgrade) })
-      .where('id', '=', id)
-      .execute();
+    await saveUpgrade(this.#deps.store.db, upgrade);
     if (status === 'running') this.#running.set(id, upgrade);
     else {
       this.#running.delete(id);
       this.#deps.log.info({ upgrade: id, status }, 'upgrade over');
     }
-  }
-
-  async #prune(): Promise<void> {
-    const { db } = this.#deps.store;
-    const over = await db
-      .selectFrom('pool_upgrade')
-      .select('id')
-      .where('status', '!=', 'running')
-      .orderBy('created_at_ms', 'desc')
-      .offset(KEPT_COUNT)
-      .limit(KEPT_COUNT)
-      .execute();
-    for (const { id } of over) await db.deleteFrom('pool_upgrade').where('id', '=', id).execute();
   }
 
   #find(name: string): Vm | undefined {

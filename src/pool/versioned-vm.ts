@@ -3,6 +3,7 @@ import type { Log } from '../platform/telemetry/index.ts';
 import type { Taken } from './capacity.ts';
 import { poolError } from './errors.ts';
 import type { Also } from './operations.ts';
+import { RetiringMachines } from './retiring-machines.ts';
 import type { Configuration, Progress, SuspendedBy, Vm } from './schema.ts';
 import type { VmState } from './vm-state.ts';
 import type { VmSpec, VmSupervisor } from './vm-supervisor.ts';
@@ -59,9 +60,7 @@ export class VersionedVm implements Closable {
   #isWaking = false;
   #wakeFailure: string | undefined;
   readonly #supervisors = new Map<number, VmSupervisor>();
-  /** Machines that no request goes to any more, and what ends their drain. */
-  readonly #draining = new Map<VmSupervisor, AbortController>();
-  readonly #ending = new Map<VmSupervisor, Promise<void>>();
+  readonly #retiring: RetiringMachines;
   readonly #progress = new Map<number, Progress>();
   #failedVersion: Vm['failedVersion'];
   #turn: Promise<unknown> = Promise.resolve();
@@ -70,6 +69,7 @@ export class VersionedVm implements Closable {
 
   constructor(deps: VersionedVmDeps, { versions, suspendedBy, ...record }: VmRecord) {
     this.#deps = deps;
+    this.#retiring = new RetiringMachines(deps);
     this.#record = record;
     this.#versions = versions;
     this.#suspendedBy = suspendedBy;
@@ -94,7 +94,7 @@ export class VersionedVm implements Closable {
   }
 
   get taken(): Taken {
-    const all = [...this.#supervisors.values(), ...this.#draining.keys()];
+    const all = [...this.#supervisors.values(), ...this.#retiring.supervisors];
     const configurations = all
       .filter(({ state }) => state.phase !== 'suspended')
       .map(({ spec }) => spec.configuration);
@@ -268,9 +268,9 @@ export class VersionedVm implements Closable {
   /** Ends all machines; resolves when they are gone. */
   async close(): Promise<void> {
     this.#isStopped = true;
-    for (const drain of this.#draining.values()) drain.abort();
+    const ending = this.#retiring.close();
     await Promise.all([...this.#supervisors.values()].map((supervisor) => supervisor.stop()));
-    await Promise.all(this.#ending.values());
+    await ending;
   }
 
   async #apply(event: VersionEvent, also?: Also): Promise<void> {
@@ -324,12 +324,8 @@ export class VersionedVm implements Closable {
   }
 
   #changed(supervisor: VmSupervisor, previous: VmState['phase']): void {
-    const draining = this.#draining.get(supervisor);
-    if (draining) {
-      // It will not be started again for users that it has not any more.
-      draining.abort();
-      return;
-    }
+    // It will not be started again for users that it has not any more.
+    if (this.#retiring.cutShort(supervisor)) return;
     const vm = supervisor.describe();
     if (vm.phase === 'ready' && previous !== 'suspending') this.#suspendedBy = undefined;
     this.#deps.onChange({ vm, previous });
@@ -351,31 +347,19 @@ export class VersionedVm implements Closable {
   }
 
   async #untilAlone(version: VmVersion): Promise<void> {
-    const ending = [...this.#ending].filter(([{ spec }]) => this.#deps.sharesDisks(spec, version));
-    await Promise.all(ending.map(([, ended]) => ended));
+    await this.#retiring.ended((other) => this.#deps.sharesDisks(other, version));
     await this.#deps.settleDisks(this.#versions);
   }
 
   #retire(supervisor: VmSupervisor): void {
-    const ended = new AbortController();
-    const isServing = supervisor.state.phase === 'ready';
-    this.#draining.set(supervisor, ended);
-    if (!isServing) ended.abort();
+    const { spec } = supervisor;
     // Whoever waits for its disk does not wait long: new requests go to the origin meanwhile.
-    const isInTheWay = this.#toRun.some((version) => this.#deps.sharesDisks(supervisor.spec, version));
-    const drained = isInTheWay ? this.#deps.quiet() : this.#deps.clock.sleep(DRAIN_MS, ended.signal);
-    const ending = drained
-      .catch(() => undefined)
-      .then(() => supervisor.stop())
-      .then(() => this.#deps.forgetSaved(supervisor.spec.version))
-      .catch((error: unknown) => {
-        this.#deps.log.error({ err: error, vm: this.name }, 'an old version did not end');
-      })
-      .then(() => {
-        this.#draining.delete(supervisor);
-        this.#ending.delete(supervisor);
-      });
-    this.#ending.set(supervisor, ending);
+    const isInTheWay = this.#toRun.some((version) => this.#deps.sharesDisks(spec, version));
+    this.#retiring.retire(
+      supervisor,
+      (signal) => (isInTheWay ? this.#deps.quiet() : this.#deps.clock.sleep(DRAIN_MS, signal)),
+      () => this.#deps.forgetSaved(spec.version),
+    );
   }
 
   #isBusy(): CodedError {

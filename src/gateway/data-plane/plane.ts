@@ -129,10 +129,6 @@ export class Plane implements Reception, VisitHost {
     return this.clients.limits.headTimeoutMs;
   }
 
-  get hasAccessLog(): boolean {
-    return this.accessLog !== undefined;
-  }
-
   observe(exchange: Exchange, passage?: Passage): void {
     this.#deps.observe(exchange);
     if (passage) this.accessLog?.add(exchange, passage);

@@ -13,8 +13,6 @@ export interface VisitHost {
   readonly log: Pick<Log, 'warn'>;
   readonly upstreams: Upstreams;
   readonly snapshot: RouteSnapshot;
-  /** Whether somebody wants to know the passage. */
-  readonly hasAccessLog: boolean;
   readonly vmUses: VmUses;
   readonly waking: Waking;
   nextTurn(): number;

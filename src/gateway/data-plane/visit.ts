@@ -7,7 +7,6 @@
  * @module
  */
 
-import type { Passage } from './access-log-line.ts';
 import { AnswerHold } from './answer-hold.ts';
 import type { AnswerHead, ClientEvents, ClientRequest, ClientStream } from './client.ts';
 import type { Route, ServedBy, VmUpstream } from './data-plane.ts';
@@ -16,10 +15,12 @@ import { UNTIL_CLOSE } from './http1/message-length.ts';
 import type { ResponseHead } from './http1/response-head.ts';
 import type { LiveRoute } from './live-route.ts';
 import { Patience } from './patience.ts';
-import { chooseSleeper, chooseVm, isIdempotent, mayReplay, type Target } from './target.ts';
+import { chooseSleeper, isIdempotent, mayReplay, type Target } from './target.ts';
 import type { UpstreamEvents, UpstreamFailure, UpstreamStream } from './upstream.ts';
 import { upstreamFields } from './upstream-fields.ts';
 import type { VisitHost } from './visit-host.ts';
+import { VisitMeasures } from './visit-measures.ts';
+import { VmSeat } from './vm-seat.ts';
 import type { Waiting } from './waking.ts';
 
 /** Bodies up to this size are kept until the answer begins, so that the request can be sent again. */
@@ -34,8 +35,8 @@ export class Visit implements ClientEvents, UpstreamEvents, Waiting {
   readonly #route: LiveRoute;
   readonly #target: Target;
   readonly #showServedBy: boolean;
-  readonly #startMs: number;
-  #vm: VmUpstream | undefined;
+  readonly #measures: VisitMeasures;
+  readonly #seat: VmSeat;
   #stream: UpstreamStream | undefined;
   #attempts = 0;
   /** `keeping`: a small body is gathered. `waking`: its VM sleeps. `answering`: the client has the answer's head. */
@@ -48,11 +49,6 @@ export class Visit implements ClientEvents, UpstreamEvents, Waiting {
   #hold: AnswerHold | undefined;
   #endsWithConnection = false;
   #status = 0;
-  #firstByteMs: number | undefined;
-  #sentBytes = 0;
-  #originBytes = 0;
-  #vmBytes = 0;
-  #wasReplayed = false;
   /** The server had closed a kept connection: the others that are kept may be closed too. */
   #wasStale = false;
   /** The client does not take what it was given: silence is not the upstream's. */
@@ -67,12 +63,13 @@ export class Visit implements ClientEvents, UpstreamEvents, Waiting {
     target: Target,
   ) {
     this.#plane = plane;
+    this.#seat = new VmSeat(plane);
     this.#client = client;
     this.#request = request;
     this.#route = route;
     this.#target = target;
     this.#showServedBy = plane.snapshot.showServedBy;
-    this.#startMs = plane.clock.monotonicMs();
+    this.#measures = new VisitMeasures(plane.clock.monotonicMs());
     this.#isBodyOver = request.bodyLength === 0;
     route.load.active += 1;
   }
@@ -83,24 +80,12 @@ export class Visit implements ClientEvents, UpstreamEvents, Waiting {
   }
 
   start(): void {
-    const { bodyLength } = this.#request;
-    this.#takeVm(this.#route);
+    const { bodyLength, method } = this.#request;
+    this.#seat.take(this.#route, method, this.#target.path);
     if (bodyLength > 0 && bodyLength <= KEEP_LIMIT_BYTES) {
       this.#phase = 'keeping';
       this.#client.wantBody();
     } else this.#wakeOrAsk();
-  }
-
-  /** One that is ready and takes requests. */
-  #takeVm(route: Route): void {
-    const vm = chooseVm(route, this.#request.method, this.#target.path, this.#plane.nextTurn());
-    if (!vm || !this.#plane.upstreams.takes(vm)) return;
-    this.#vm = vm;
-    this.#plane.vmUses.begin(vm.name, this.#plane.clock.monotonicMs());
-  }
-
-  #leaveVm(): void {
-    if (this.#vm) this.#plane.vmUses.end(this.#vm.name, this.#plane.clock.monotonicMs());
   }
 
   #wakeOrAsk(): void {
@@ -113,7 +98,7 @@ export class Visit implements ClientEvents, UpstreamEvents, Waiting {
 
   onWoken(route: Route | undefined): void {
     if (this.#phase !== 'waking') return;
-    if (route) this.#takeVm(route);
+    if (route) this.#seat.take(route, this.#request.method, this.#target.path);
     this.#ask();
   }
 
@@ -290,16 +275,14 @@ export class Visit implements ClientEvents, UpstreamEvents, Waiting {
     this.#wasStale = failure.wasStale;
     if (mayAskAgain && failure.wasStale) this.#ask();
     else if (mayAskAgain && this.#vm) {
-      this.#leaveVm();
-      this.#vm = undefined;
-      this.#wasReplayed = true;
+      this.#seat.leave();
+      this.#measures.wasReplayed = true;
       this.#ask();
     } else this.#giveUp(failure.reason);
   }
 
   onTraffic(octets: number): void {
-    if (this.#vm) this.#vmBytes += octets;
-    else this.#originBytes += octets;
+    this.#measures.count(octets, this.#vm !== undefined);
   }
 
   /** The deadline has passed: whoever was waited for is given up. */
@@ -328,14 +311,14 @@ export class Visit implements ClientEvents, UpstreamEvents, Waiting {
   // To the client
 
   #begin(head: ResponseHead): void {
-    this.#firstByteMs = this.#plane.clock.monotonicMs() - this.#startMs;
+    this.#measures.begin(this.#plane.clock.monotonicMs());
     this.#phase = 'answering';
     this.#status = head.status;
     this.#client.begin(head, this.#servedByField);
   }
 
   #send(octets: Buffer): boolean {
-    this.#sentBytes += octets.length;
+    this.#measures.sentBytes += octets.length;
     const takesMore = this.#client.data(octets);
     this.#isBlocked = !takesMore;
     return takesMore;
@@ -349,7 +332,7 @@ export class Visit implements ClientEvents, UpstreamEvents, Waiting {
   }
 
   #switch(head: AnswerHead | undefined): void {
-    this.#firstByteMs = this.#plane.clock.monotonicMs() - this.#startMs;
+    this.#measures.begin(this.#plane.clock.monotonicMs());
     this.#phase = 'tunnel';
     this.#status = head?.status ?? 200;
     // What comes from now on is no body of a request, and ends with the connection.
@@ -374,6 +357,10 @@ export class Visit implements ClientEvents, UpstreamEvents, Waiting {
     return describeFailure(failure, this.#vm?.name, origin, this.#phase === 'answering');
   }
 
+  get #vm(): VmUpstream | undefined {
+    return this.#seat.vm;
+  }
+
   get #servedBy(): ServedBy {
     return this.#vm ? 'vm' : 'origin';
   }
@@ -395,30 +382,18 @@ export class Visit implements ClientEvents, UpstreamEvents, Waiting {
   #over(servedBy: ServedBy, status: number, failure: string | undefined): void {
     this.#phase = 'over';
     this.#patience.end();
-    this.#leaveVm();
     this.#route.load.active -= 1;
-    this.#plane.observe(
-      {
-        origin: this.#route.origin,
-        servedBy,
-        status,
-        firstByteMs: this.#firstByteMs,
-        originBytes: this.#originBytes,
-        vmBytes: this.#vmBytes,
-        wasReplayed: this.#wasReplayed,
-        failure,
-      },
-      this.#plane.hasAccessLog ? this.#passage() : undefined,
-    );
-  }
-
-  #passage(): Passage {
-    return {
+    const { origin } = this.#route;
+    const { counts, sentBytes } = this.#measures;
+    const durationMs = this.#measures.durationMs(this.#plane.clock.monotonicMs());
+    const passage = {
       client: this.#client,
       request: this.#request,
-      durationMs: this.#plane.clock.monotonicMs() - this.#startMs,
-      sentBytes: this.#sentBytes,
+      durationMs,
+      sentBytes,
       vm: this.#vm?.name,
     };
+    this.#plane.observe({ origin, servedBy, status, ...counts, failure }, passage);
+    this.#seat.leave();
   }
 }

@@ -18,7 +18,12 @@ beforeEach(async () => {
   folder = await temporaryFolder();
   disks = new VmDisks(join(folder, 'vms'));
   backups = new DiskBackups(disks, join(folder, 'saved'));
-  versions = firstVersion({ imageRef: 'one', imageDigest: 'one', configuration: CONFIGURATION, ownerNote: '' });
+  versions = firstVersion({
+    imageRef: 'one',
+    imageDigest: 'one',
+    configuration: CONFIGURATION,
+    ownerNote: '',
+  });
   await mkdir(join(folder, 'vms', 'notes'), { recursive: true });
   await write('ink of the first');
 });
