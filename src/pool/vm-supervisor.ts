@@ -1,5 +1,6 @@
-import { type Clock, formatBytes, formatDuration, hasCode, messageOf } from '../base/index.ts';
+import { type Clock, formatBytes, hasCode, messageOf } from '../base/index.ts';
 import type { Log } from '../platform/telemetry/index.ts';
+import { AnswerLimit } from './answer-limit.ts';
 import { poolError } from './errors.ts';
 import type { Hypervisor, Machine } from './hypervisor/hypervisor.ts';
 import type { StoredImage } from './images/image-store.ts';
@@ -60,6 +61,7 @@ export class VmSupervisor {
   #machineId: string | undefined;
   #restarts = 0;
   #lastStart: Vm['lastStart'];
+  #lastBootMs: number | undefined;
   #running: Promise<void> | undefined;
   #left: Machine | undefined;
   readonly #adoption = Promise.withResolvers<void>();
@@ -154,7 +156,7 @@ export class VmSupervisor {
 
   /** From the image to the end of the machine. Always throws: a machine that is wanted never ends well. */
   async #serveOnce(signal: AbortSignal): Promise<never> {
-    const { clock, hypervisor, recordMachine } = this.#deps;
+    const { clock, hypervisor, probe, recordMachine } = this.#deps;
     const left = this.#left;
     this.#left = undefined;
     if (left) return this.#serveBy(left, signal);
@@ -166,12 +168,18 @@ export class VmSupervisor {
     this.#apply({ kind: 'fetched' });
 
     const { name, configuration } = this.#spec;
-    const machine = await hypervisor.start({ name, image, configuration }, signal, async (machineId) => {
+    // The limit begins when a machine is about to be started: what comes before is preparation.
+    using limit = new AnswerLimit(clock, this.#answerLimitMs());
+    const either = AbortSignal.any([signal, limit.signal]);
+    const machine = await hypervisor.start({ name, image, configuration }, either, async (machineId) => {
       await recordMachine(this.#spec, machineId);
       this.#machineId = machineId;
+      limit.begin();
     });
     try {
-      await this.#untilAnswering(machine, image, signal);
+      void machine.exited.then((reason) => limit.giveUp(reason));
+      await untilReady(clock, probe, machine.addresses[0], image.manifest.http.readyPath, either);
+      limit[Symbol.dispose]();
       const nowMs = clock.monotonicMs();
       this.#lastStart = {
         fetchMs: fetchedMs - startMs,
@@ -180,6 +188,7 @@ export class VmSupervisor {
         totalMs: nowMs - startMs,
         origin: machine.origin,
       };
+      if (machine.origin === 'boot') this.#lastBootMs = this.#lastStart.bootMs;
       this.#apply({ kind: 'answered', machine });
       throw poolError('machine_failed', await this.#untilDead(machine, image, signal));
     } finally {
@@ -206,28 +215,10 @@ export class VmSupervisor {
     }
   }
 
-  async #untilAnswering(machine: Machine, image: StoredImage, signal: AbortSignal): Promise<void> {
-    const { clock, probe } = this.#deps;
-    const givenUp = new AbortController();
-    const limitMs = this.#answerLimitMs();
-    const timer = clock.after(limitMs, () =>
-      givenUp.abort(
-        poolError('machine_failed', `the guest did not answer within ${formatDuration(limitMs)}`),
-      ),
-    );
-    void machine.exited.then((reason) => givenUp.abort(poolError('machine_failed', reason)));
-    const either = AbortSignal.any([signal, givenUp.signal]);
-    try {
-      await untilReady(clock, probe, machine.addresses[0], image.manifest.http.readyPath, either);
-    } finally {
-      timer[Symbol.dispose]();
-    }
-  }
-
   /** A guest that booted here before and now takes five times as long hangs: it is not worth the whole time. */
   #answerLimitMs(): number {
-    if (!this.#lastStart) return this.#readyTimeoutMs;
-    return Math.min(this.#readyTimeoutMs, Math.max(LEAST_ANSWER_LIMIT_MS, 5 * this.#lastStart.bootMs));
+    if (this.#lastBootMs === undefined) return this.#readyTimeoutMs;
+    return Math.min(this.#readyTimeoutMs, Math.max(LEAST_ANSWER_LIMIT_MS, 5 * this.#lastBootMs));
   }
 
   async #untilDead(machine: Machine, image: StoredImage, signal: AbortSignal): Promise<string> {

@@ -33,8 +33,8 @@ export interface LaunchRequest {
   readonly memory: Memory;
   /** The files that QEMU gets open, in the order of `INPUT`. */
   readonly inputs: readonly string[];
-  /** How long it may take until it is up. */
-  readonly limitMs: number;
+  /** How long it may take until it is up; without it, as long as the signal allows. */
+  readonly limitMs?: number;
 }
 
 /** A QEMU that was started; `waiting` aborts when it ended, took too long or is no longer wanted. */
@@ -109,9 +109,7 @@ export class QemuLauncher {
     let qemu: QemuProcess | undefined;
     try {
       await makeRunDirectory(directory, spec.configuration.diskBytes, link?.userId);
-      if (memory !== 'template') {
-        await writeMachineRecord(directory, { accelerator, port: http.port, linkIndex: link?.index });
-      }
+      await writeMachineRecord(directory, { accelerator, port: http.port, linkIndex: link?.index });
       const startedAtMs = this.#clock.monotonicMs();
       const clockOption = await guestClockOption();
       qemu = await QemuProcess.spawn({
@@ -126,8 +124,9 @@ export class QemuLauncher {
           needsKvm: accelerator === 'kvm',
         },
       });
-      const tooLate = deadline(this.#clock, limitMs, `not up within ${limitMs} ms`);
-      const waiting = AbortSignal.any([signal, qemu.ended, tooLate]);
+      const reasons = [signal, qemu.ended];
+      if (limitMs !== undefined) reasons.push(deadline(this.#clock, limitMs, `not up within ${limitMs} ms`));
+      const waiting = AbortSignal.any(reasons);
       return await bringUp({ qemu, directory, link, startedAtMs, waiting });
     } catch (error) {
       await qemu?.kill();
