@@ -1,12 +1,6 @@
-import {
-  type Clock,
-  type CodedError,
-  formatBytes,
-  formatDuration,
-  hasCode,
-  messageOf,
-} from '../base/index.ts';
+import { type Clock, type CodedError, formatBytes, hasCode, messageOf } from '../base/index.ts';
 import type { Log } from '../platform/telemetry/index.ts';
+import { AnswerLimit } from './answer-limit.ts';
 import type { MachineDisk } from './disks/machine-disk.ts';
 import { poolError } from './errors.ts';
 import type { Hypervisor, Machine } from './hypervisor/hypervisor.ts';
@@ -91,6 +85,7 @@ export class VmSupervisor {
   #machineId: string | undefined;
   #restarts = 0;
   #lastStart: Vm['lastStart'];
+  #lastBootMs: number | undefined;
   #running: Promise<void> | undefined;
   #left: Machine | undefined;
   readonly #adoption = Promise.withResolvers<void>();
@@ -229,7 +224,7 @@ export class VmSupervisor {
 
   /** From the image until the machine was suspended. Otherwise it throws: a machine that is wanted never ends well. */
   async #serveOnce(signal: AbortSignal): Promise<void> {
-    const { clock, hypervisor, prepareDisks, recordMachine } = this.#deps;
+    const { clock, hypervisor, probe, prepareDisks, recordMachine } = this.#deps;
     const left = this.#left;
     this.#left = undefined;
     if (left) return this.#serveBy(left, signal);
@@ -244,14 +239,20 @@ export class VmSupervisor {
     await this.#deps.alone();
     const disks = await prepareDisks(this.#spec, image, signal);
     const saved = await this.#deps.saved.take(this.#spec);
+    // The limit begins when a machine is about to be started: what comes before is preparation.
+    using limit = new AnswerLimit(clock, this.#answerLimitMs());
+    const either = AbortSignal.any([signal, limit.signal]);
     const machine = await hypervisor
-      .start({ name, image, configuration, disks, saved }, signal, async (machineId) => {
+      .start({ name, image, configuration, disks, saved }, either, async (machineId) => {
         await recordMachine(this.#spec, machineId);
         this.#machineId = machineId;
+        limit.begin();
       })
       .finally(() => saved !== undefined && this.#deps.saved.forget(this.#spec));
     try {
-      await this.#untilAnswering(machine, image, signal);
+      void machine.exited.then((reason) => limit.giveUp(reason));
+      await untilReady(clock, probe, machine.addresses[0], image.manifest.http.readyPath, either);
+      limit[Symbol.dispose]();
       const nowMs = clock.monotonicMs();
       this.#lastStart = {
         fetchMs: fetchedMs - startMs,
@@ -260,6 +261,7 @@ export class VmSupervisor {
         totalMs: nowMs - startMs,
         origin: machine.origin,
       };
+      if (machine.origin === 'boot') this.#lastBootMs = this.#lastStart.bootMs;
       this.#apply({ kind: 'answered', machine });
       await this.#untilSuspended(machine, image, signal);
     } finally {
@@ -294,28 +296,10 @@ export class VmSupervisor {
     else await machine.stop();
   }
 
-  async #untilAnswering(machine: Machine, image: StoredImage, signal: AbortSignal): Promise<void> {
-    const { clock, probe } = this.#deps;
-    const givenUp = new AbortController();
-    const limitMs = this.#answerLimitMs();
-    const timer = clock.after(limitMs, () =>
-      givenUp.abort(
-        poolError('machine_failed', `the guest did not answer within ${formatDuration(limitMs)}`),
-      ),
-    );
-    void machine.exited.then((reason) => givenUp.abort(poolError('machine_failed', reason)));
-    const either = AbortSignal.any([signal, givenUp.signal]);
-    try {
-      await untilReady(clock, probe, machine.addresses[0], image.manifest.http.readyPath, either);
-    } finally {
-      timer[Symbol.dispose]();
-    }
-  }
-
   /** A guest that booted here before and now takes five times as long hangs: it is not worth the whole time. */
   #answerLimitMs(): number {
-    if (!this.#lastStart) return this.#readyTimeoutMs;
-    return Math.min(this.#readyTimeoutMs, Math.max(LEAST_ANSWER_LIMIT_MS, 5 * this.#lastStart.bootMs));
+    if (this.#lastBootMs === undefined) return this.#readyTimeoutMs;
+    return Math.min(this.#readyTimeoutMs, Math.max(LEAST_ANSWER_LIMIT_MS, 5 * this.#lastBootMs));
   }
 
   /** Watches a machine that serves until it was suspended. @throws `machine_failed` when it died. */

@@ -39,8 +39,8 @@ export interface LaunchRequest {
   readonly memory: Memory;
   /** The files that QEMU gets open, in the order of `INPUT`. */
   readonly inputs: readonly string[];
-  /** How long it may take until it is up. */
-  readonly limitMs: number;
+  /** How long it may take until it is up; without it, as long as the signal allows. */
+  readonly limitMs?: number;
 }
 
 /** A QEMU that was started; `waiting` aborts when it ended, took too long or is no longer wanted. */
@@ -135,7 +135,7 @@ export class QemuLauncher {
         key: await templateKey(spec, accelerator, link ? 'tap' : 'ports'),
         disks: [...disks],
       };
-      if (memory !== 'template') await writeMachineRecord(directory, record);
+      await writeMachineRecord(directory, record);
       await checkDisksFree(this.#runFolder, spec.id, disks);
       const startedAtMs = clock.monotonicMs();
       const clockOption = await guestClockOption();
@@ -154,8 +154,9 @@ export class QemuLauncher {
         },
         cgroup,
       });
-      const tooLate = deadline(clock, limitMs, `not up within ${limitMs} ms`);
-      const waiting = AbortSignal.any([signal, qemu.ended, tooLate]);
+      const reasons = [signal, qemu.ended];
+      if (limitMs !== undefined) reasons.push(deadline(clock, limitMs, `not up within ${limitMs} ms`));
+      const waiting = AbortSignal.any(reasons);
       return await bringUp({ qemu, directory, link, record, startedAtMs, waiting });
     } catch (error) {
       await qemu?.kill();
