@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import {
   createReadStream,
   existsSync,
+  globSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
