@@ -153,6 +153,7 @@ const configSchema = z
         maxVms: z.int().min(1).max(100_000).default(32),
         readyTimeout: durationSchema.default(60_000),
         accelerator: z.enum(['auto', 'kvm', 'tcg']).default('auto'),
+        allowUntrustedOnTcg: z.boolean().default(false),
       })
       .prefault({}),
     control: z.strictObject({ listen: listenSchema.default({ host: '127.0.0.1', port: 8088 }) }).prefault({}),

@@ -14,6 +14,7 @@ import { openStore } from '../platform/store/index.ts';
 import { Health, type Log, Registry } from '../platform/telemetry/index.ts';
 import {
   AcceleratorProbe,
+  checkTrust,
   ImageStore,
   Pool,
   type PoolTables,
@@ -179,14 +180,17 @@ function createHypervisor(
   { pool }: EdgeConfig,
   data: DataFolder,
 ): QemuHypervisor {
-  const probe = new AcceleratorProbe({ clock, log }, data.acceleratorVerdict, data.run);
-  const { accelerator } = pool;
+  const { accelerator, allowUntrustedOnTcg } = pool;
+  const probe = new AcceleratorProbe({ clock, log }, data.acceleratorVerdict, data.run, allowUntrustedOnTcg);
   return new QemuHypervisor(
     {
       clock,
       log,
-      chooseAccelerator: async (image, signal) =>
-        accelerator === 'auto' ? (await probe.choose(image, signal)).accelerator : accelerator,
+      chooseAccelerator: async (image, signal) => {
+        const chosen = accelerator === 'auto' ? (await probe.choose(image, signal)).accelerator : accelerator;
+        checkTrust(image, chosen, allowUntrustedOnTcg);
+        return chosen;
+      },
     },
     data.run,
     { folder: data.templates, random },

@@ -22,6 +22,7 @@ export const poolError = defineErrors({
   previous_version_missing: 409,
   quota_exceeded: 403,
   request_key_reused: 422,
+  untrusted_on_tcg: 403,
   vm_conflict: 409,
   vm_failed: 502,
   vm_not_found: 404,

@@ -34,6 +34,7 @@ function specOf(change: Change = {}): MachineSpec {
     manifest,
     kernelPath: `${folder}/vmlinuz`,
     initrdPath: `${folder}/base.cpio`,
+    isTrusted: false,
   };
   const { memoryBytes = 2 ** 27, diskBytes = 0 } = change;
   return { id: '7f3k', name: 'photos-1', image, configuration: { cpus: 2, memoryBytes, diskBytes } };

@@ -14,7 +14,7 @@ const MONITOR_TIMEOUT_MS = 20_000;
 export interface QemuDeps {
   readonly clock: Clock;
   readonly log: Log;
-  /** Which accelerator to use for this image's kernel. */
+  /** Which accelerator to use for this image's kernel; throws when the image may not run here. */
   readonly chooseAccelerator: (image: StoredImage, signal: AbortSignal) => Promise<Accelerator>;
 }
 

@@ -31,6 +31,8 @@ export interface LaunchRequest {
   readonly inputs: readonly string[];
   /** How long it may take until it is up. */
   readonly limitMs: number;
+  /** The arguments of a QEMU that is nobody's machine, and for nobody to take over. */
+  readonly args?: readonly string[];
 }
 
 /** A QEMU that was started; `waiting` aborts when it ended, took too long or is no longer wanted. */
@@ -106,7 +108,7 @@ export class QemuLauncher {
   }
 
   async #attempt<Outcome>(
-    { spec, accelerator, memory, inputs, limitMs }: LaunchRequest,
+    { spec, accelerator, memory, inputs, limitMs, args }: LaunchRequest,
     signal: AbortSignal,
     bringUp: (launched: Launched) => Promise<Outcome>,
     link?: MachineLink,
@@ -119,7 +121,7 @@ export class QemuLauncher {
     let qemu: QemuProcess | undefined;
     try {
       await makeRunDirectory(directory, spec.configuration.diskBytes, link?.userId);
-      if (memory !== 'template') {
+      if (memory !== 'template' && !args) {
         await writeMachineRecord(directory, { accelerator, port: http.port, linkIndex: link?.index });
       }
       const startedAtMs = this.#clock.monotonicMs();
@@ -127,7 +129,7 @@ export class QemuLauncher {
       const cgroup = await cgroups?.make(spec.id, { memoryBytes, cpus });
       qemu = await QemuProcess.spawn({
         program: qemuProgram(architecture),
-        args: qemuArguments(spec, accelerator, clockOption, link ? 'tap' : 'ports', memory),
+        args: args ?? qemuArguments(spec, accelerator, clockOption, link ? 'tap' : 'ports', memory),
         directory,
         inputs,
         confinement: link && {
