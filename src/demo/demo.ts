@@ -59,7 +59,7 @@ export async function startDemo(clock: Clock, options: DemoOptions): Promise<Run
       'the demo needs the photo site of examples/: run it in a checkout of the repository',
     );
   }
-  await mkdir(folder, { recursive: true });
+  await mkdir(folder, { recursive: true, mode: 0o750 });
   await writeFile(configFile, configuration(ports, portOffset, tokenFile));
 
   const parts = new CloseStack(clock);

@@ -35,8 +35,8 @@ export async function accelerator(deps: DoctorDeps, data: DataFolder, signal: Ab
       state: 'notable',
       finding,
       advice:
-        'VMs run in software: several times slower, and QEMU promises no isolation. Images that origins bring are ' +
-        'refused; import those that you trust, or set pool.allowUntrustedOnTcg',
+        'several times slower, and without isolation by QEMU: images that origins bring are refused, unless ' +
+        'pool.allowUntrustedOnTcg',
     };
   } catch (error) {
     return { subject, state: 'notable', finding: `could not be probed: ${messageOf(error)}` };
@@ -54,8 +54,8 @@ export async function confinement(): Promise<Finding> {
     state: 'notable',
     finding: `machines run as this user, unconfined: ${support.reason}`,
     advice:
-      'a QEMU that was taken over can do what Orilla can, and connections to VMs are lost now and then. ' +
-      'Run Orilla as root, with nft and ip: apt-get install nftables iproute2',
+      'a QEMU that was taken over can do what Orilla can; run as root, with nft and ip: ' +
+      'apt-get install nftables iproute2',
   };
 }
 
@@ -69,9 +69,7 @@ export async function limits(): Promise<Finding> {
   return {
     subject,
     state: 'notable',
-    finding: `machines have no limits of the kernel: ${support.reason}`,
-    advice:
-      'a guest has its memory and no more, but a machine may take all processor time, and a QEMU that was taken over ' +
-      'all memory. Run Orilla as root where cgroup v2 has cpu, memory and pids',
+    finding: `none by the kernel: ${support.reason}`,
+    advice: 'a machine may take all processor time; a QEMU that was taken over, all memory too',
   };
 }

@@ -2,12 +2,12 @@
  * What this machine can do for Orilla, told as it is.
  * @module
  */
-import { access, constants, mkdir, stat, statfs } from 'node:fs/promises';
+import { access, constants, stat, statfs } from 'node:fs/promises';
 import { connect, createServer } from 'node:net';
 import { freemem, totalmem } from 'node:os';
 import { type Clock, formatBytes, hasCode, messageOf, type Random, systemCode } from '../base/index.ts';
 import { runCommand } from '../platform/process/index.ts';
-import type { DataFolder } from './data-folder.ts';
+import { type DataFolder, makeDataFolder } from './data-folder.ts';
 import { accelerator, confinement, limits } from './doctor-machines.ts';
 
 export interface Finding {
@@ -37,6 +37,8 @@ export async function* examine(
   portOffset: number,
   signal: AbortSignal,
 ): AsyncGenerator<Finding> {
+  // Before anything else does, with a mode of its own. That it cannot be made is told with the disk.
+  await makeDataFolder(data).catch(() => undefined);
   yield nodeVersion();
   yield await qemu();
   yield await accelerator(deps, data, signal);
@@ -91,7 +93,6 @@ function memory(): Finding {
 async function disk(data: DataFolder): Promise<Finding> {
   const subject = 'disk';
   try {
-    await mkdir(data.folder, { recursive: true, mode: 0o750 });
     await access(data.folder, constants.W_OK);
     const { bavail, bsize } = await statfs(data.folder);
     const isEnough = bavail * bsize >= DISK_WANTED_BYTES;
