@@ -22,10 +22,12 @@ export type {
   StartedMachine,
 } from './hypervisor/hypervisor.ts';
 export { AcceleratorProbe, type AcceleratorVerdict } from './hypervisor/qemu/accelerator.ts';
+export { type CgroupSupport, cgroupSupport } from './hypervisor/qemu/cgroup-support.ts';
 export { type ConfinementSupport, confinementSupport } from './hypervisor/qemu/confinement-support.ts';
 export { QemuHypervisor } from './hypervisor/qemu/qemu-hypervisor.ts';
 export { buildWebImage } from './image-builder/index.ts';
 export type { OwnImage } from './image-library.ts';
+export { checkTrust } from './image-trust.ts';
 export { directorySource, type ImageSource, urlSource } from './images/image-source.ts';
 export { ImageStore, type StoredImage } from './images/image-store.ts';
 export { Pool, type PoolOptions } from './pool.ts';

@@ -57,6 +57,7 @@ const FINAL_CODES = [
   'image_outside_root',
   'image_withdrawn',
   'configuration_too_small',
+  'untrusted_on_tcg',
 ];
 
 const LEAST_ANSWER_LIMIT_MS = 10_000;

@@ -1,11 +1,11 @@
 import { join } from 'node:path';
-import { type Clock, hasCode, messageOf, type Random } from '../../../base/index.ts';
-import type { Log } from '../../../platform/telemetry/index.ts';
+import { hasCode, messageOf } from '../../../base/index.ts';
 import type { Accelerator, MachineSpec, StartedMachine } from '../hypervisor.ts';
 import { newMachineId } from '../machine-id.ts';
 import { type IdentifiedSpec, INPUT } from './command-line.ts';
 import { GuestAgent, resumeMessage } from './guest-agent.ts';
-import { addressesOf, type QemuLauncher } from './qemu-launcher.ts';
+import { addressesOf } from './qemu-launcher.ts';
+import { type QemuMachineDeps, qemuMachine } from './qemu-machine.ts';
 import { INPUT_DESCRIPTOR } from './qemu-process.ts';
 import { RUN_FILES } from './run-files.ts';
 import { templateKey } from './template-key.ts';
@@ -17,12 +17,7 @@ const CLONE_LIMIT_MS = 10_000;
 /** How often a template that comes to nothing is tried, in one process of ours. */
 const ATTEMPTS = 3;
 
-export interface TemplatesDeps {
-  readonly clock: Clock;
-  readonly log: Log;
-  readonly random: Random;
-  readonly launcher: QemuLauncher;
-}
+export type TemplatesDeps = QemuMachineDeps;
 
 /** Makes a machine's id the VM's, and gives what to start with it. */
 type Identify = () => Promise<IdentifiedSpec>;
@@ -126,7 +121,7 @@ export class Templates {
         agent.close();
         const addresses = await addressesOf(launched, monitor, spec.image.manifest.http.port);
         const { startedAtMs } = launched;
-        return { ...launcher.machineOf(launched, addresses), startedAtMs, origin: 'clone' };
+        return { ...qemuMachine(this.#deps, launched, addresses), startedAtMs, origin: 'clone' };
       } finally {
         monitor.close();
       }
