@@ -13,9 +13,10 @@ import {
 import { type ApiServer, createApiServer, listen } from '../platform/http/index.ts';
 import { MasterKey } from '../platform/secrets/index.ts';
 import { openStore } from '../platform/store/index.ts';
-import { Health, type Log, Registry } from '../platform/telemetry/index.ts';
+import { AuditLog, Health, type Log, Registry } from '../platform/telemetry/index.ts';
 import {
   AcceleratorProbe,
+  ApplicationStore,
   checkTrust,
   ImageStore,
   Pool,
@@ -92,14 +93,16 @@ export class Edge implements Closable, AsyncDisposable {
       const images = await ImageStore.open({ clock, random }, data.images);
       const masterKey = await MasterKey.readOrMake(random, data.masterKey);
       const disks = new VmDisks(data.vms);
+      const applications = new ApplicationStore({ clock, random }, data.applications);
       const hypervisor = createHypervisor(deps, masterKey, config, data);
       const pool = parts.add(
         'pool',
         await Pool.start(
-          { clock, random, log, registry, store, images, disks, hypervisor },
+          { clock, random, log, registry, store, images, disks, applications, hypervisor },
           poolOptions(config, data, origins),
         ),
       );
+      const audit = parts.add('audit log', new AuditLog({ clock, random, log }, data.auditLog));
       const open = parts.add(
         'status server',
         await createApiServer(log, {
@@ -144,7 +147,7 @@ export class Edge implements Closable, AsyncDisposable {
         addPoolReadRoutes(app, pool, images);
       }
       addStatusPage(open);
-      addPoolOperatorRoutes(operator, pool);
+      addPoolOperatorRoutes(operator, pool, audit);
       addOriginRoutes(operator, origins);
       const controlPort = await listen(open, config.control.listen);
       await listenPrivately(operator, data);

@@ -2,11 +2,23 @@ import { defineErrors } from '../base/index.ts';
 
 /** The pool's errors: code → HTTP status. */
 export const poolError = defineErrors({
+  application_digest_mismatch: 422,
+  application_failed: 502,
+  application_invalid: 422,
+  application_key_invalid: 422,
+  application_not_found: 404,
+  application_signature_invalid: 403,
+  applications_unsupported: 409,
   configuration_unknown: 422,
   configuration_too_large: 422,
   configuration_too_small: 422,
   disk_full: 507,
   disk_in_use: 409,
+  guest_agent_missing: 503,
+  guest_busy: 503,
+  guest_command_failed: 502,
+  guest_command_invalid: 422,
+  guest_command_timeout: 504,
   hypervisor_missing: 503,
   image_address_refused: 403,
   image_digest_mismatch: 422,

@@ -40,6 +40,7 @@ export function qemuMachine(
     pid: qemu.pid,
     addresses,
     accelerator: record.accelerator,
+    commandSocket: join(directory, RUN_FILES.commands),
     exited,
     stop,
     suspend: async (folder, signal) => {
