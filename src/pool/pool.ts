@@ -245,8 +245,10 @@ export class Pool implements Closable {
         log,
         supervise: (spec, onChange) => {
           const fetchImage = (wanted: VmSpec, signal: AbortSignal) => this.#fetchImage(vm, wanted, signal);
-          const prepareDisks = ({ name, configuration }: VmSpec, image: StoredImage, signal: AbortSignal) =>
-            disks.prepare(name, image, configuration, signal);
+          const prepareDisks = async (wanted: VmSpec, image: StoredImage, signal: AbortSignal) => {
+            await vm.makeWay(wanted.version, wanted, image);
+            return disks.prepare(wanted.name, image, wanted.configuration, signal);
+          };
           const recordMachine = ({ name, version }: VmSpec, machineId: string) =>
             saveMachine(store.db, { name, version, machineId });
           const deps = { clock, random, log, hypervisor, probe, fetchImage, prepareDisks, recordMachine };

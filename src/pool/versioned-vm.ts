@@ -1,7 +1,9 @@
 import type { Clock, Closable } from '../base/index.ts';
 import type { Log } from '../platform/telemetry/index.ts';
 import type { Taken } from './capacity.ts';
+import { type DiskOwner, shareDisks } from './disks/shared-disks.ts';
 import { poolError } from './errors.ts';
+import type { StoredImage } from './images/image-store.ts';
 import type { Also } from './operations.ts';
 import type { Progress, Vm } from './schema.ts';
 import type { VmState } from './vm-state.ts';
@@ -126,6 +128,19 @@ export class VersionedVm implements Closable {
     else this.#progress.delete(version);
   }
 
+  /**
+   * One disk, one writer: before a version's machine starts, those of other versions that have its disks are gone. The one
+   * that serves ends for the next, and begins again should that fail.
+   */
+  async makeWay(version: number, owner: DiskOwner, image: StoredImage): Promise<void> {
+    const { current, next } = this.#versions;
+    const served = version === next?.version ? [this.#supervisorOf(current)] : [];
+    const inTheWay = [...this.#draining.keys(), ...served].filter(({ spec }) =>
+      shareDisks(owner, image, spec),
+    );
+    await Promise.all(inTheWay.map((supervisor) => supervisor.stop()));
+  }
+
   /** Ends the VM for good, once `forget` has taken it out of the store; resolves when its machines are gone. */
   async end(forget: () => Promise<void>): Promise<void> {
     await this.#inTurn(async () => {
@@ -148,8 +163,11 @@ export class VersionedVm implements Closable {
     if (this.#isStopped || (versions === this.#versions && !also)) return;
     await this.#deps.save(versions, also);
     if (versions.latest !== this.#versions.latest) this.#failedVersion = undefined;
+    const isChangeOver = this.#versions.next !== undefined && versions.next === undefined;
     this.#versions = versions;
     this.#reconcile();
+    // It may have been given up for want of the disks that the next one had.
+    if (isChangeOver && this.#hasBegun) this.#supervisorOf(versions.current).start();
     this.#deps.onChange();
   }
 
@@ -164,8 +182,16 @@ export class VersionedVm implements Closable {
     }
     for (const version of wanted) {
       const supervisor = this.#supervisors.get(version.version);
-      if (supervisor) supervisor.ownerNote = version.ownerNote;
-      else this.#supervise(version);
+      if (supervisor?.state.phase === 'stopping') {
+        // It has made way for the next version; when that is called off or has failed, it is its turn again.
+        if (next) continue;
+        this.#retire(supervisor);
+        this.#supervise(version);
+      } else if (supervisor) {
+        supervisor.ownerNote = version.ownerNote;
+      } else {
+        this.#supervise(version);
+      }
     }
   }
 
