@@ -47,6 +47,7 @@ export class ProcessHypervisor implements Hypervisor {
     if (failure) throw failure;
     this.#checkDisks(spec);
     const memory = spec.saved === undefined ? undefined : await memoryIn(spec.saved, spec);
+    signal.throwIfAborted();
     const startedAtMs = systemClock.monotonicMs();
     const args = ['-e', GUEST, spec.name, ...(memory === undefined ? [] : [memory])];
     const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
