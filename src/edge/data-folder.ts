@@ -13,6 +13,8 @@ export function dataFolder(folder: string) {
     /** Below which origins may name directories as images. */
     imageDirectory: join(folder, 'provided-images'),
     run: join(folder, 'run'),
+    /** What VMs were when they were suspended, before they were changed, and as snapshots: a folder for each. */
+    saved: join(folder, 'saved'),
     /** Memories of booted guests, from which machines are made quickly. */
     templates: join(folder, 'templates'),
     /** What VMs write to their disks. */

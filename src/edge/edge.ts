@@ -197,7 +197,7 @@ function createHypervisor(
         accelerator === 'auto' ? (await probe.choose(image, signal)).accelerator : accelerator,
     },
     data.run,
-    { folder: data.templates },
+    data.templates,
   );
 }
 
@@ -214,6 +214,7 @@ function poolOptions({ pool }: EdgeConfig, data: DataFolder, origins: OriginDire
     maxVmsOf: (owner: string) => origins.find(owner)?.offload?.maxVms ?? 0,
     maxMemoryBytesOf: (owner: string) =>
       origins.find(owner)?.offload?.maxMemoryBytes ?? Number.POSITIVE_INFINITY,
+    savedFolder: data.saved,
     readyTimeoutMs: pool.readyTimeout,
   };
 }
@@ -247,6 +248,7 @@ function gatewayOptions(
     api,
     configurations: pool.configurations,
     defaultConfiguration: pool.defaultConfiguration ?? Object.keys(pool.configurations)[0] ?? '',
+    suspendAfterMs: pool.suspendAfter,
   };
 }
 

@@ -23,8 +23,13 @@ export const poolError = defineErrors({
   previous_version_missing: 409,
   quota_exceeded: 403,
   request_key_reused: 422,
+  snapshot_conflict: 409,
+  snapshot_not_found: 404,
+  upgrade_conflict: 409,
+  upgrade_not_found: 404,
   saved_state_unusable: 409,
   vm_conflict: 409,
   vm_failed: 502,
   vm_not_found: 404,
+  vm_not_ready: 409,
 });

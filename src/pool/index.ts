@@ -14,6 +14,7 @@ export { VmDisks } from './disks/vm-disks.ts';
 export { poolError } from './errors.ts';
 export type {
   Accelerator,
+  Claim,
   Hypervisor,
   LeftMachines,
   Machine,
@@ -22,11 +23,12 @@ export type {
 } from './hypervisor/hypervisor.ts';
 export { AcceleratorProbe, type AcceleratorVerdict } from './hypervisor/qemu/accelerator.ts';
 export { type ConfinementSupport, confinementSupport } from './hypervisor/qemu/confinement-support.ts';
-export { QemuHypervisor, type TemplateOptions } from './hypervisor/qemu/qemu-hypervisor.ts';
+export { QemuHypervisor } from './hypervisor/qemu/qemu-hypervisor.ts';
 export { buildWebImage } from './image-builder/index.ts';
 export type { OwnImage } from './image-library.ts';
 export { directorySource, type ImageSource, urlSource } from './images/image-source.ts';
 export { ImageStore, type StoredImage } from './images/image-store.ts';
-export { Pool, type PoolDeps, type PoolOptions } from './pool.ts';
+export { Pool, type PoolOptions } from './pool.ts';
+export type { PoolDeps } from './pool-deps.ts';
 export { type PoolTables, poolMigrations } from './tables.ts';
 export type { Once, VmRequest } from './vm-requests.ts';

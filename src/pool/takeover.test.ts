@@ -46,15 +46,19 @@ describe('a pool that finds machines running', () => {
     });
     await insertVm(store.db, { name: 'photos', owner: 'photos', createdAtMs: 5, versions: version });
     left = await startMachine('photos-left');
-    await saveMachine(store.db, { name: 'photos', version: 1, machineId: 'photos-left' });
+    await saveMachine(store.db, { name: 'photos', version: 1, machineId: left.id });
   });
   afterEach(async () => {
     await pool?.close();
     await store.close();
   });
 
-  const startMachine = (id: string) =>
-    hypervisor.start({ id, name: id, image, configuration: SMALL }, new AbortController().signal);
+  const startMachine = (name: string) =>
+    hypervisor.start(
+      { name, image, configuration: SMALL },
+      new AbortController().signal,
+      async () => undefined,
+    );
   async function startPool(probe: HttpProbe = probeHttp): Promise<Pool> {
     pool = await Pool.start(
       {
@@ -73,6 +77,7 @@ describe('a pool that finds machines running', () => {
         imageHosts: () => [],
         maxVms: 4,
         maxVmsOf: () => 4,
+        savedFolder: join(folder, 'saved'),
         readyTimeoutMs: 20_000,
       },
     );

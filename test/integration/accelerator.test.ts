@@ -84,12 +84,11 @@ exec '${toolPath('qemu-system-x86_64')}' "$@"
       runFolder,
     );
     const spec = {
-      id: 'chosen',
       name: 'chosen',
       image,
       configuration: { cpus: 1, memoryBytes: 2 ** 28, diskBytes: 0 },
     };
-    const machine = await hypervisor.start(spec, AbortSignal.timeout(PATIENCE_MS));
+    const machine = await hypervisor.start(spec, AbortSignal.timeout(PATIENCE_MS), async () => undefined);
     try {
       expect(machine.accelerator).toBe(verdict.accelerator);
       await untilReady(systemClock, probeHttp, machine.addresses[0], '/', AbortSignal.timeout(PATIENCE_MS));

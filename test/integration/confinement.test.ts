@@ -47,11 +47,11 @@ describe.skipIf(!support.isConfined && !inCi)('confined machines', () => {
       rmSync(folder, { recursive: true, force: true });
     });
 
-    async function start(id: string): Promise<Machine> {
+    async function start(name: string): Promise<Machine> {
       const signal = AbortSignal.timeout(PATIENCE_MS);
-      const disks = await new VmDisks(join(folder, 'vms')).prepare(id, image, CONFIGURATION, signal);
-      const spec = { id, name: id, image, configuration: CONFIGURATION, disks };
-      const machine = await hypervisor.start(spec, signal);
+      const disks = await new VmDisks(join(folder, 'vms')).prepare(name, image, CONFIGURATION, signal);
+      const spec = { name, image, configuration: CONFIGURATION, disks };
+      const machine = await hypervisor.start(spec, signal, async () => undefined);
       await untilReady(systemClock, probeHttp, machine.addresses[0], '/', signal);
       return machine;
     }

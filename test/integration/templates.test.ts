@@ -6,7 +6,13 @@ import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { systemClock } from '../../src/base/index.ts';
 import { endProcess } from '../../src/platform/process/index.ts';
 import { createLog } from '../../src/platform/telemetry/index.ts';
-import { type Machine, QemuHypervisor, type StoredImage, VmDisks } from '../../src/pool/index.ts';
+import {
+  type Machine,
+  QemuHypervisor,
+  type StartedMachine,
+  type StoredImage,
+  VmDisks,
+} from '../../src/pool/index.ts';
 import { probeHttp, untilReady } from '../../src/pool/readiness.ts';
 import type { Configuration } from '../../src/pool/schema.ts';
 import { QEMU_DEPS } from '../support/qemu-deps.ts';
@@ -46,18 +52,19 @@ needs('qemu-system-x86_64')('a machine made from a template', () => {
   });
 
   const hypervisorIn = (run: string) =>
-    new QemuHypervisor({ ...QEMU_DEPS, log }, join(folder, run), { folder: templates() });
+    new QemuHypervisor({ ...QEMU_DEPS, log }, join(folder, run), templates());
   const templates = () => join(folder, 'templates');
   /** With a disk of its own, to which nobody has written. */
-  async function specOf(id: string, configuration = CONFIGURATION) {
+  async function specOf(name: string, configuration = CONFIGURATION) {
     const disks = new VmDisks(join(folder, 'vms'));
-    await disks.remove(id);
-    const prepared = await disks.prepare(id, image, configuration, signal());
-    return { id, name: id, image, configuration, disks: prepared };
+    await disks.remove(name);
+    const prepared = await disks.prepare(name, image, configuration, signal());
+    return { name, image, configuration, disks: prepared };
   }
 
-  async function start(id: string, configuration = CONFIGURATION): Promise<Machine> {
-    const machine = await hypervisor.start(await specOf(id, configuration), signal());
+  async function start(name: string, configuration = CONFIGURATION): Promise<StartedMachine> {
+    const spec = await specOf(name, configuration);
+    const machine = await hypervisor.start(spec, signal(), async () => undefined);
     running.push(machine);
     await untilReady(systemClock, probeHttp, machine.addresses[0], '/', signal());
     return machine;
@@ -66,16 +73,14 @@ needs('qemu-system-x86_64')('a machine made from a template', () => {
     const options = { method: 'POST', body: script, signal: signal() };
     return (await fetch(`http://${host}:${port}/cgi-bin/run`, options)).text();
   };
-  /** That it did not boot: its guest had been running before it was there. */
-  const isClone = (machine: Machine) =>
-    readFileSync(`/proc/${machine.pid}/cmdline`, 'utf8').split('\0').includes('-incoming');
+  const isClone = ({ origin }: StartedMachine) => origin === 'clone';
 
   test('answers, while what it was made from is no more', async () => {
     const machine = await start('clone');
     expect(isClone(machine)).toBe(true);
     const [{ host, port }] = machine.addresses;
     expect(await (await fetch(`http://${host}:${port}/`)).text()).toBe('from the VM\n');
-    expect(readdirSync(join(folder, 'run'))).toEqual(['clone']);
+    expect(readdirSync(join(folder, 'run'))).toEqual([machine.id]);
   });
 
   test('has a name, a generation, randomness and the time of its own', async () => {

@@ -79,9 +79,9 @@ needs('qemu-system-x86_64', 'qemu-img')('the disks of a VM', () => {
       image.diskPaths.map((path) => createHash('sha256').update(readFileSync(path)).digest('hex'));
     const before = digests();
     const disks = await new VmDisks(join(folder, 'vms')).prepare('photos', image, CONFIGURATION, signal());
-    async function start(id: string, saved?: string): Promise<Machine> {
-      const spec = { id, name: 'photos', image, configuration: CONFIGURATION, disks, saved };
-      const machine = await hypervisor.start(spec, signal());
+    async function start(): Promise<Machine> {
+      const spec = { name: 'photos', image, configuration: CONFIGURATION, disks };
+      const machine = await hypervisor.start(spec, signal(), async () => undefined);
       running.push(machine);
       await untilReady(systemClock, probeHttp, machine.addresses[0], '/', signal());
       return machine;
@@ -91,7 +91,7 @@ needs('qemu-system-x86_64', 'qemu-img')('the disks of a VM', () => {
     const look = `echo 3 >/proc/sys/vm/drop_caches
       for disk in a b c d e; do cat /sys/block/vd$disk/size; head -c 5 /dev/vd$disk | tr '\\0' .; echo; done`;
 
-    const first = await start('first');
+    const first = await start();
     expect((await inside(first, look)).split('\n')).toEqual([
       ...[
         String(16 * 1024),
@@ -117,7 +117,7 @@ needs('qemu-system-x86_64', 'qemu-img')('the disks of a VM', () => {
     for (const { path } of disks.slice(1)) {
       execFileSync('qemu-img', ['rebase', '-u', '-f', 'qcow2', '-F', 'raw', '-b', '/nowhere', path]);
     }
-    const again = await start('again');
+    const again = await start();
     expect((await inside(again, look)).split('\n').filter((line) => /^own/.test(line))).toEqual([
       ...['owna.', 'ownb0', 'ownc1', 'ownd2', 'owne3'],
     ]);

@@ -3,24 +3,25 @@ import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/base/index.ts';
 import { restoreDisks } from '../../src/pool/disks/disk-copy.ts';
-import type { Hypervisor, Machine, MachineDisk, MachineSpec } from '../../src/pool/index.ts';
+import type { Claim, Hypervisor, Machine, MachineDisk, MachineSpec } from '../../src/pool/index.ts';
 import { probeHttp, untilReady } from '../../src/pool/readiness.ts';
 import { temporaryFolder } from './temporary-folder.ts';
 
 /** What every hypervisor must do. `specOf` gives a machine that the implementation can start. */
-export function hypervisorSuite(make: () => Hypervisor, specOf: (id: string) => MachineSpec): void {
-  const start = (hypervisor: Hypervisor, id: string) =>
-    hypervisor.start(specOf(id), new AbortController().signal);
+export function hypervisorSuite(make: () => Hypervisor, specOf: (name: string) => MachineSpec): void {
+  const start = (hypervisor: Hypervisor, name: string, claim: Claim = async () => undefined) =>
+    hypervisor.start(specOf(name), new AbortController().signal, claim);
   const urlOf = ({ addresses: [{ host, port }] }: Machine) => `http://${host}:${port}/`;
 
   const signal = () => AbortSignal.timeout(60_000);
+  const unclaimed = async () => undefined;
 
   async function started(
     hypervisor: Hypervisor,
     id: string,
     change: Partial<MachineSpec> = {},
   ): Promise<Machine> {
-    const machine = await hypervisor.start({ ...specOf(id), ...change }, signal());
+    const machine = await hypervisor.start({ ...specOf(id), ...change }, signal(), unclaimed);
     await untilReady(systemClock, probeHttp, machine.addresses[0], '/', signal());
     return machine;
   }
@@ -59,9 +60,21 @@ export function hypervisorSuite(make: () => Hypervisor, specOf: (id: string) => 
     await machine.stop();
   });
 
+  it('tells the id of a machine before it is there, and starts none when that is not wanted', async () => {
+    const hypervisor = make();
+    const claimed: string[] = [];
+    const machine = await start(hypervisor, 'claimed', async (id) => void claimed.push(id));
+    expect(claimed).toEqual([machine.id]);
+    expect(machine.id).toMatch(/^claimed-[0-9a-z]{6}$/);
+    await machine.stop();
+    const refusing = start(hypervisor, 'refused', async () => Promise.reject(new Error('not recorded')));
+    await expect(refusing).rejects.toThrow('not recorded');
+    expect((await hypervisor.takeOver()).machines).toEqual([]);
+  });
+
   it('gives every machine an address of its own', async () => {
     const hypervisor = make();
-    const machines = await Promise.all(['a', 'b'].map((id) => start(hypervisor, id)));
+    const machines = await Promise.all(['a', 'b'].map((name) => start(hypervisor, name)));
     expect(new Set(machines.map(urlOf)).size).toBe(2);
     await Promise.all(machines.map((machine) => machine.stop()));
   });
@@ -75,7 +88,7 @@ export function hypervisorSuite(make: () => Hypervisor, specOf: (id: string) => 
 
   it('leaves nothing running when the start is called off', async () => {
     const calledOff = new AbortController();
-    const starting = make().start(specOf('off'), calledOff.signal);
+    const starting = make().start(specOf('off'), calledOff.signal, async () => undefined);
     calledOff.abort(new Error('called off'));
     await expect(starting).rejects.toThrow('called off');
   });
@@ -83,14 +96,14 @@ export function hypervisorSuite(make: () => Hypervisor, specOf: (id: string) => 
   it('takes over a machine that runs, as it is: its process, its address, its console', async () => {
     const hypervisor = make();
     const started = await start(hypervisor, 'left');
-    const left = await takenOver(hypervisor, 'left');
+    const left = await takenOver(hypervisor, started.id);
     expect(left).toMatchObject({
       pid: started.pid,
       addresses: started.addresses,
       accelerator: started.accelerator,
     });
     await untilReady(systemClock, probeHttp, left.addresses[0], '/', AbortSignal.timeout(60_000));
-    expect(await hypervisor.consoleTail('left')).not.toBe('');
+    expect(await hypervisor.consoleTail(left.id)).not.toBe('');
     await left.stop();
     await expect(fetch(urlOf(left), { signal: AbortSignal.timeout(5000) })).rejects.toThrow();
     await left.stop();
@@ -100,7 +113,7 @@ export function hypervisorSuite(make: () => Hypervisor, specOf: (id: string) => 
   it('notices that a machine which it took over is killed', async () => {
     const hypervisor = make();
     const started = await start(hypervisor, 'left');
-    const left = await takenOver(hypervisor, 'left');
+    const left = await takenOver(hypervisor, started.id);
     process.kill(left.pid, 'SIGKILL');
     expect(await left.exited).toMatch(/ended/);
     await started.stop();
@@ -111,7 +124,7 @@ export function hypervisorSuite(make: () => Hypervisor, specOf: (id: string) => 
     const machine = await start(hypervisor, 'talker');
     try {
       await untilReady(systemClock, probeHttp, machine.addresses[0], '/', AbortSignal.timeout(60_000));
-      expect(await hypervisor.consoleTail('talker')).not.toBe('');
+      expect(await hypervisor.consoleTail(machine.id)).not.toBe('');
     } finally {
       await machine.stop();
     }
@@ -157,7 +170,7 @@ export function hypervisorSuite(make: () => Hypervisor, specOf: (id: string) => 
       const { hypervisor, disks, saved } = await home();
       const refused = { code: 'saved_state_unusable' };
       const startFrom = (change: Partial<MachineSpec>) =>
-        hypervisor.start({ ...specOf('refused'), disks, saved, ...change }, signal());
+        hypervisor.start({ ...specOf('refused'), disks, saved, ...change }, signal(), unclaimed);
       await expect(startFrom({})).rejects.toMatchObject(refused);
       const machine = await started(hypervisor, 'sleeper', { disks });
       await machine.suspend(saved, signal());
@@ -186,9 +199,11 @@ export function hypervisorSuite(make: () => Hypervisor, specOf: (id: string) => 
   it('lets no other machine have its disk, until it is gone', async () => {
     const { hypervisor, disks } = await home();
     const machine = await started(hypervisor, 'writer', { disks });
-    await expect(hypervisor.start({ ...specOf('second'), disks }, signal())).rejects.toMatchObject({
-      code: 'disk_in_use',
-    });
+    await expect(hypervisor.start({ ...specOf('second'), disks }, signal(), unclaimed)).rejects.toMatchObject(
+      {
+        code: 'disk_in_use',
+      },
+    );
     await machine.stop();
     const next = await started(hypervisor, 'next', { disks });
     await next.stop();

@@ -2,10 +2,18 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { systemClock } from '../../src/base/index.ts';
+import { systemClock, systemRandom } from '../../src/base/index.ts';
 import { copyDisks } from '../../src/pool/disks/disk-copy.ts';
 import { poolError } from '../../src/pool/errors.ts';
-import type { Hypervisor, LeftMachines, Machine, MachineSpec, StartedMachine } from '../../src/pool/index.ts';
+import { newMachineId } from '../../src/pool/hypervisor/machine-id.ts';
+import type {
+  Claim,
+  Hypervisor,
+  LeftMachines,
+  Machine,
+  MachineSpec,
+  StartedMachine,
+} from '../../src/pool/index.ts';
 
 /**
  * The guest: an HTTP server that tells its name, keeps what it is told in its memory (`/cgi-bin/memory`), holds an answer
@@ -40,27 +48,29 @@ export class ProcessHypervisor implements Hypervisor {
   failures: Error[] = [];
   starts = 0;
 
-  async start(spec: MachineSpec, signal: AbortSignal): Promise<StartedMachine> {
+  async start(spec: MachineSpec, signal: AbortSignal, claim: Claim): Promise<StartedMachine> {
     this.starts += 1;
     signal.throwIfAborted();
     const failure = this.failures.shift();
     if (failure) throw failure;
     this.#checkDisks(spec);
     const memory = spec.saved === undefined ? undefined : await memoryIn(spec.saved, spec);
+    const id = newMachineId(spec.name, systemRandom);
+    await claim(id);
     signal.throwIfAborted();
     const startedAtMs = systemClock.monotonicMs();
     const args = ['-e', GUEST, spec.name, ...(memory === undefined ? [] : [memory])];
     const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
     const exited = new Promise<string>((resolve) => {
       child.once('exit', (code, killer) => {
-        this.#running.delete(spec.id);
+        this.#running.delete(id);
         resolve(`the process ended with ${killer ?? code}`);
       });
     });
     const port = await new Promise<number>((resolve, reject) => {
       child.once('error', reject);
       child.stdout.setEncoding('utf8').on('data', (text: string) => {
-        this.#said.set(spec.id, text);
+        this.#said.set(id, text);
         resolve(Number(text));
       });
       signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
@@ -73,7 +83,7 @@ export class ProcessHypervisor implements Hypervisor {
       await exited;
     };
     const machine: Machine = {
-      id: spec.id,
+      id,
       pid: child.pid ?? 0,
       addresses: [{ host: '127.0.0.1', port }],
       accelerator: 'tcg',
@@ -89,13 +99,17 @@ export class ProcessHypervisor implements Hypervisor {
         await stop();
       },
     };
-    this.#running.set(spec.id, { machine, spec });
-    return { ...machine, startedAtMs };
+    this.#running.set(id, { machine, spec });
+    return { ...machine, startedAtMs, origin: spec.saved === undefined ? 'boot' : 'saved' };
   }
 
   /** Whoever used it before is as good as dead to it. */
   async takeOver(): Promise<LeftMachines> {
     return { machines: [...this.#running.values()].map(({ machine }) => machine), endedCount: 0 };
+  }
+
+  costOf({ memoryBytes }: { readonly memoryBytes: number }): number {
+    return memoryBytes;
   }
 
   async consoleTail(id: string): Promise<string> {
@@ -105,7 +119,7 @@ export class ProcessHypervisor implements Hypervisor {
   #checkDisks({ disks = [] }: MachineSpec): void {
     for (const { spec } of this.#running.values()) {
       const taken = spec.disks?.find(({ path }) => disks.some((disk) => disk.path === path));
-      if (taken) throw poolError('disk_in_use', `the machine ${spec.id} has the disk ${taken.path}`);
+      if (taken) throw poolError('disk_in_use', `the machine of ${spec.name} has the disk ${taken.path}`);
     }
   }
 }

@@ -32,6 +32,7 @@ export async function startTestPool(folder: string, options: Partial<PoolOptions
       imageHosts: () => [],
       maxVms: 4,
       maxVmsOf: (owner) => (owner === 'photos' ? 3 : 4),
+      savedFolder: join(folder, 'saved'),
       readyTimeoutMs: 20_000,
       ...options,
     },

@@ -54,6 +54,12 @@ export class VmDisks {
     return disks;
   }
 
+  /** The VM's own disk, once it is there. */
+  async own(name: string): Promise<MachineDisk | undefined> {
+    const disk = await dataDisk(join(this.#folder, name), 0);
+    return disk.sizeBytes > 0 ? disk : undefined;
+  }
+
   /** Copies disks that no machine writes to into a folder, from which `restore` brings them back. @throws `disk_full` */
   copy(disks: readonly MachineDisk[], folder: string, signal: AbortSignal): Promise<void> {
     return copyDisks(disks, folder, signal);

@@ -2,8 +2,8 @@ import { describe, expect, test } from 'vitest';
 import type { MachineDisk } from '../../disks/machine-disk.ts';
 import type { StoredImage } from '../../images/image-store.ts';
 import { imageManifestSchema } from '../../schema.ts';
-import type { Accelerator, MachineSpec } from '../hypervisor.ts';
-import { forwardedPorts, qemuArguments, qemuProgram } from './command-line.ts';
+import type { Accelerator } from '../hypervisor.ts';
+import { forwardedPorts, type IdentifiedSpec, qemuArguments, qemuProgram } from './command-line.ts';
 
 interface Change {
   readonly architecture?: 'x86_64' | 'aarch64';
@@ -13,7 +13,7 @@ interface Change {
   readonly folder?: string;
 }
 
-function specOf(change: Change = {}): MachineSpec {
+function specOf(change: Change = {}): IdentifiedSpec {
   const { architecture = 'x86_64', commandLine = 'quiet', folder = '/srv/images' } = change;
   const file = { file: 'vmlinuz', sizeBytes: 8, sha256: '0'.repeat(64) };
   const manifest = imageManifestSchema.parse({
@@ -47,7 +47,7 @@ function specOf(change: Change = {}): MachineSpec {
   };
 }
 
-const argumentsOf = (spec: MachineSpec, accelerator: Accelerator = 'tcg') =>
+const argumentsOf = (spec: IdentifiedSpec, accelerator: Accelerator = 'tcg') =>
   qemuArguments(spec, accelerator, 'tsc_early_khz=2600000', 'tap');
 
 /** The values of an option, in their order. */

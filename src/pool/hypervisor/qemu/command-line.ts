@@ -1,3 +1,4 @@
+import { TRANSLATION_CACHE_BYTES } from '../../machine-cost.ts';
 import type { ImageManifest } from '../../schema.ts';
 import type { Accelerator, MachineSpec } from '../hypervisor.ts';
 import { diskArguments } from './disk-arguments.ts';
@@ -13,8 +14,7 @@ export const qemuProgram = (architecture: ImageManifest['architecture']): string
   architecture === 'aarch64' ? 'qemu-system-aarch64' : 'qemu-system-x86_64';
 
 /**
- * The machine and what runs it. A translation cache below 128 MiB gave dead guests on microvm; `-cpu host` aborts where
- * KVM is not whole. `-nodefaults -no-user-config`: no device that is not named. `-sandbox`: QEMU itself can start no
+ * The machine and what runs it. `-cpu host` aborts where KVM is not whole. `-nodefaults -no-user-config`: no device that is not named. `-sandbox`: QEMU itself can start no
  * program and gain no privilege.
  */
 export function machineArguments(
@@ -23,7 +23,10 @@ export function machineArguments(
 ): string[] {
   return [
     ...['-machine', architecture === 'aarch64' ? 'virt' : 'microvm,acpi=on,rtc=on'],
-    ...['-accel', accelerator === 'kvm' ? 'kvm' : 'tcg,thread=multi,tb-size=128'],
+    ...[
+      '-accel',
+      accelerator === 'kvm' ? 'kvm' : `tcg,thread=multi,tb-size=${TRANSLATION_CACHE_BYTES / 2 ** 20}`,
+    ],
     ...['-cpu', 'max', '-nodefaults', '-no-user-config', '-no-reboot', '-display', 'none'],
     ...['-sandbox', 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny'],
   ];
@@ -54,6 +57,12 @@ export type Memory = 'own' | 'saved' | 'template' | 'clone';
 /** The places of the files that QEMU gets open, for `inputPath`. Without a template only the first two are there. */
 export const INPUT = { kernel: 0, initrd: 1, memory: 2, state: 3 } as const;
 
+/** What one machine is started from. */
+export interface IdentifiedSpec extends MachineSpec {
+  /** Unique among the machines that run: names its run directory. */
+  readonly id: string;
+}
+
 /**
  * QEMU's arguments for one machine, run in its run directory.
  *
@@ -63,7 +72,7 @@ export const INPUT = { kernel: 0, initrd: 1, memory: 2, state: 3 } as const;
  * @param clockOption see `guest-clock.ts`
  */
 export function qemuArguments(
-  spec: MachineSpec,
+  spec: IdentifiedSpec,
   accelerator: Accelerator,
   clockOption: string,
   reach: Reach,

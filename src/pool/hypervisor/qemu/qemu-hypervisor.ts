@@ -1,8 +1,20 @@
 import { join } from 'node:path';
-import { hasCode, messageOf } from '../../../base/index.ts';
+import { hasCode, messageOf, type Random } from '../../../base/index.ts';
 import { areUntouched } from '../../disks/machine-disk.ts';
 import type { StoredImage } from '../../images/image-store.ts';
-import type { Accelerator, Hypervisor, LeftMachines, MachineSpec, StartedMachine } from '../hypervisor.ts';
+import { machineCost } from '../../machine-cost.ts';
+import type { Configuration } from '../../schema.ts';
+import type {
+  Accelerator,
+  Claim,
+  Hypervisor,
+  LeftMachines,
+  MachineOrigin,
+  MachineSpec,
+  StartedMachine,
+} from '../hypervisor.ts';
+import { newMachineId } from '../machine-id.ts';
+import type { IdentifiedSpec } from './command-line.ts';
 import { type SaverDeps, stateLimitMs } from './machine-saver.ts';
 import { receiveState } from './migration.ts';
 import { addressesOf, type Launched, type LaunchRequest, QemuLauncher } from './qemu-launcher.ts';
@@ -17,13 +29,10 @@ import { Templates } from './templates.ts';
 const MONITOR_TIMEOUT_MS = 20_000;
 
 export interface QemuDeps extends SaverDeps {
+  /** Of it each machine gets its id, and each clone a seed. */
+  readonly random: Random;
   /** Which accelerator to use for this image's kernel. */
   readonly chooseAccelerator: (image: StoredImage, signal: AbortSignal) => Promise<Accelerator>;
-}
-
-export interface TemplateOptions {
-  /** Keeps templates from one process of ours to the next. */
-  readonly folder: string;
 }
 
 /**
@@ -35,19 +44,24 @@ export class QemuHypervisor implements Hypervisor {
   readonly #runFolder: string;
   readonly #launcher: QemuLauncher;
   readonly #templates: Templates | undefined;
+  /** As it was chosen last; before the first start the one with which a machine takes more. */
+  #accelerator: Accelerator = 'tcg';
 
-  /** @param templates without them every machine is booted. */
-  constructor(deps: QemuDeps, runFolder: string, templates?: TemplateOptions) {
+  /** @param templateFolder keeps templates from one process of ours to the next; without it every machine is booted. */
+  constructor(deps: QemuDeps, runFolder: string, templateFolder?: string) {
     this.#deps = deps;
     this.#runFolder = runFolder;
     this.#launcher = new QemuLauncher(deps, runFolder);
-    if (templates) {
-      this.#templates = new Templates({ ...deps, launcher: this.#launcher }, templates.folder);
+    if (templateFolder !== undefined) {
+      this.#templates = new Templates({ ...deps, launcher: this.#launcher }, templateFolder);
     }
   }
 
-  async start(spec: MachineSpec, signal: AbortSignal): Promise<StartedMachine> {
-    const accelerator = await this.#deps.chooseAccelerator(spec.image, signal);
+  async start(wanted: MachineSpec, signal: AbortSignal, claim: Claim): Promise<StartedMachine> {
+    const accelerator = await this.#deps.chooseAccelerator(wanted.image, signal);
+    this.#accelerator = accelerator;
+    const spec = { ...wanted, id: newMachineId(wanted.name, this.#deps.random) };
+    await claim(spec.id);
     if (spec.saved !== undefined) return this.#restore(spec, spec.saved, accelerator, signal);
     const templates = (await isCloneable(spec)) ? this.#templates : undefined;
     const clone = await templates?.clone(spec, accelerator, signal);
@@ -67,6 +81,10 @@ export class QemuHypervisor implements Hypervisor {
     return takeOverMachines({ ...this.#deps, launcher: this.#launcher }, this.#runFolder);
   }
 
+  costOf(configuration: Configuration): number {
+    return machineCost(configuration, this.#accelerator);
+  }
+
   consoleTail(id: string): Promise<string> {
     return readTail(join(this.#launcher.directoryOf(id), RUN_FILES.console));
   }
@@ -76,14 +94,14 @@ export class QemuHypervisor implements Hypervisor {
     await this.#templates?.make(spec, await this.#deps.chooseAccelerator(spec.image, signal), signal);
   }
 
-  #boot(spec: MachineSpec, accelerator: Accelerator, signal: AbortSignal): Promise<StartedMachine> {
+  #boot(spec: IdentifiedSpec, accelerator: Accelerator, signal: AbortSignal): Promise<StartedMachine> {
     const request = { spec, accelerator, memory: 'own', limitMs: MONITOR_TIMEOUT_MS } as const;
-    return this.#launch(request, signal);
+    return this.#launch(request, 'boot', signal);
   }
 
   /** The machine goes on from where it was saved. */
   async #restore(
-    spec: MachineSpec,
+    spec: IdentifiedSpec,
     folder: string,
     accelerator: Accelerator,
     signal: AbortSignal,
@@ -96,6 +114,7 @@ export class QemuHypervisor implements Hypervisor {
     try {
       return await this.#launch(
         { spec, accelerator, memory: 'saved', limitMs },
+        'saved',
         signal,
         (launched, monitor) => receiveState(clock, monitor, launched, state, launched.waiting),
       );
@@ -109,6 +128,7 @@ export class QemuHypervisor implements Hypervisor {
   /** @param bringUp what is to be done before the guest runs. */
   #launch(
     request: Omit<LaunchRequest, 'inputs'>,
+    origin: MachineOrigin,
     signal: AbortSignal,
     bringUp: (launched: Launched, monitor: QmpClient) => Promise<void> = async () => undefined,
   ): Promise<StartedMachine> {
@@ -119,7 +139,8 @@ export class QemuHypervisor implements Hypervisor {
       try {
         await bringUp(launched, monitor);
         const addresses = await addressesOf(launched, monitor, image.manifest.http.port);
-        return { ...this.#launcher.machineOf(launched, addresses), startedAtMs: launched.startedAtMs };
+        const { startedAtMs } = launched;
+        return { ...this.#launcher.machineOf(launched, addresses), startedAtMs, origin };
       } finally {
         monitor.close();
       }

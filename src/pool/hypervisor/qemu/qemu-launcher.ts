@@ -2,8 +2,18 @@ import { chmod, chown, mkdir, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { type Clock, deadline, systemCode } from '../../../base/index.ts';
 import { poolError } from '../../errors.ts';
-import type { Accelerator, Address, Machine, MachineSpec } from '../hypervisor.ts';
-import { forwardedPorts, type Memory, qemuArguments, qemuProgram, type Reach } from './command-line.ts';
+import { machineCost } from '../../machine-cost.ts';
+import type { Accelerator, Address, Machine } from '../hypervisor.ts';
+import { cgroupSupport } from './cgroup-support.ts';
+import { MachineCgroups } from './cgroups.ts';
+import {
+  forwardedPorts,
+  type IdentifiedSpec,
+  type Memory,
+  qemuArguments,
+  qemuProgram,
+  type Reach,
+} from './command-line.ts';
 import { LINK_TAKEN_STATUS } from './confinement.ts';
 import { type ConfinementSupport, confinementSupport } from './confinement-support.ts';
 import { diskFiles } from './disk-arguments.ts';
@@ -24,7 +34,7 @@ const LINK_ATTEMPTS = 16;
 const LOG_LOOK_INTERVAL_MS = 5000;
 
 export interface LaunchRequest {
-  readonly spec: MachineSpec;
+  readonly spec: IdentifiedSpec;
   readonly accelerator: Accelerator;
   readonly memory: Memory;
   /** The files that QEMU gets open, in the order of `INPUT`. */
@@ -45,6 +55,7 @@ export class QemuLauncher {
   readonly #runFolder: string;
   #support: Promise<ConfinementSupport> | undefined;
   #lastReason: string | undefined;
+  #cgroups: Promise<MachineCgroups | undefined> | undefined;
 
   constructor(deps: SaverDeps, runFolder: string) {
     this.#deps = deps;
@@ -65,6 +76,16 @@ export class QemuLauncher {
     }
     this.#lastReason = support.reason;
     return 'ports';
+  }
+
+  /** The machines' limits by the kernel, where they can be had. */
+  cgroups(): Promise<MachineCgroups | undefined> {
+    this.#cgroups ??= cgroupSupport().then((support) => {
+      if (support.hasLimits) return new MachineCgroups(support.folder, this.#runFolder);
+      this.#deps.log.warn({ reason: support.reason }, 'machines have no limits of memory and processor time');
+      return undefined;
+    });
+    return this.#cgroups;
   }
 
   /**
@@ -98,6 +119,9 @@ export class QemuLauncher {
     const directory = this.directoryOf(spec.id);
     const { image, configuration, disks = [] } = spec;
     const { architecture, http } = image.manifest;
+    const { cpus } = configuration;
+    const memoryBytes = machineCost(configuration, accelerator);
+    const cgroups = await this.cgroups();
     const { clock } = this.#deps;
     let qemu: QemuProcess | undefined;
     try {
@@ -115,6 +139,7 @@ export class QemuLauncher {
       await checkDisksFree(this.#runFolder, spec.id, disks);
       const startedAtMs = clock.monotonicMs();
       const clockOption = await guestClockOption();
+      const cgroup = await cgroups?.make(spec.id, { memoryBytes, cpus });
       qemu = await QemuProcess.spawn({
         program: qemuProgram(architecture),
         args: qemuArguments(spec, accelerator, clockOption, link ? 'tap' : 'ports', memory),
@@ -127,6 +152,7 @@ export class QemuLauncher {
           hostPid: process.pid,
           needsKvm: accelerator === 'kvm',
         },
+        cgroup,
       });
       const tooLate = deadline(clock, limitMs, `not up within ${limitMs} ms`);
       const waiting = AbortSignal.any([signal, qemu.ended, tooLate]);
@@ -134,8 +160,8 @@ export class QemuLauncher {
     } catch (error) {
       await qemu?.kill();
       const status = (await qemu?.exited)?.status;
-      const lastWords = qemu ? await lastWordsIn(directory) : '';
-      await rm(directory, { recursive: true, force: true });
+      const lastWords = qemu ? await this.#lastWordsOf(spec.id) : '';
+      await this.#clear(spec.id);
       signal.throwIfAborted();
       if (link && status === LINK_TAKEN_STATUS) throw new LinkTaken();
       if (systemCode(error) === 'ENOSPC') throw poolError('disk_full', `no room in ${directory}`, error);
@@ -153,11 +179,12 @@ export class QemuLauncher {
   machineOf(machine: SaveableMachine, addresses: Machine['addresses']): Machine {
     const { qemu, directory, record } = machine;
     const { clock, log } = this.#deps;
+    const id = basename(directory);
     const keeping = keepLogsShort(clock, directory, qemu.ended);
     const exited = qemu.exited.then(async ({ reason }) => {
       await keeping;
-      const lastWords = await lastWordsIn(directory);
-      await rm(directory, { recursive: true, force: true }).catch((err: unknown) =>
+      const lastWords = await this.#lastWordsOf(id);
+      await this.#clear(id).catch((err: unknown) =>
         log.warn({ err, directory }, 'run directory not removed'),
       );
       return lastWords === '' ? reason : `${reason}: ${lastWords}`;
@@ -167,7 +194,7 @@ export class QemuLauncher {
       await exited;
     };
     return {
-      id: basename(directory),
+      id,
       pid: qemu.pid,
       addresses,
       accelerator: record.accelerator,
@@ -183,6 +210,20 @@ export class QemuLauncher {
         await stop();
       },
     };
+  }
+
+  /** What there is to say of a QEMU's end beside its status. */
+  async #lastWordsOf(id: string): Promise<string> {
+    const cgroups = await this.cgroups();
+    if (await cgroups?.ranOutOfMemory(id))
+      return 'the machine took more memory than its limit (out of memory)';
+    return lastWordsIn(this.directoryOf(id));
+  }
+
+  /** Removes what an ended machine had here. */
+  async #clear(id: string): Promise<void> {
+    await rm(this.directoryOf(id), { recursive: true, force: true });
+    await (await this.cgroups())?.remove(id);
   }
 }
 

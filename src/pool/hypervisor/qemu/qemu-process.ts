@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { access, constants, type FileHandle, open } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { poolError } from '../../errors.ts';
+import { commandInCgroup } from './cgroups.ts';
 import { type Confinement, confinedCommand } from './confinement.ts';
 import { openLog, RUN_FILES } from './run-files.ts';
 
@@ -33,6 +34,8 @@ export interface QemuLaunch {
   readonly diskFiles: readonly DiskFile[];
   /** Without it, it runs as we do and in our network. */
   readonly confinement?: Confinement | undefined;
+  /** The folder of the cgroup that limits it. */
+  readonly cgroup?: string | undefined;
 }
 
 /** By which path QEMU opens what it was given as a descriptor. */
@@ -73,11 +76,10 @@ export class QemuProcess implements RunningQemu {
    * @throws `hypervisor_missing`, or the system's error.
    */
   static async spawn(launch: QemuLaunch): Promise<QemuProcess> {
-    const { program, args, directory, inputs, confinement } = launch;
-    const command = [await findProgram(program), ...args];
-    const [file = '', rest] = confinement
-      ? confinedCommand(confinement, command)
-      : [command[0], command.slice(1)];
+    const { program, args, directory, inputs, confinement, cgroup } = launch;
+    const command: [string, readonly string[]] = [await findProgram(program), args];
+    const confined = confinement ? confinedCommand(confinement, command.flat()) : command;
+    const [file, rest] = cgroup === undefined ? confined : commandInCgroup(cgroup, confined.flat());
     const opened: FileHandle[] = [];
     try {
       const errors = await openLog(join(directory, RUN_FILES.errors));

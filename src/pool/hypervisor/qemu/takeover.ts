@@ -27,7 +27,7 @@ export interface TakeoverDeps {
 }
 
 /**
- * Takes over the QEMUs of ours that work below the run folder, and leaves nothing else there, neither process nor file. One
+ * Takes over the QEMUs of ours that work below the run folder, and leaves nothing else of ours, neither process nor file. One
  * is known by the directory in which it works, which the kernel tells and no other QEMU can get into; there lies what was
  * written before it was started.
  */
@@ -49,6 +49,7 @@ export async function takeOverMachines(deps: TakeoverDeps, runFolder: string): P
   for (const name of await namesIn(runFolder)) {
     if (!kept.has(name)) await rm(join(runFolder, name), { recursive: true, force: true });
   }
+  await (await deps.launcher.cgroups())?.removeAllBut(kept);
   return { machines, endedCount: taken.length - machines.length };
 }
 

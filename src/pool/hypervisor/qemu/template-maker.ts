@@ -7,6 +7,7 @@ import { areUntouched, type MachineDisk } from '../../disks/machine-disk.ts';
 import { poolError } from '../../errors.ts';
 import { probeHttp, untilReady } from '../../readiness.ts';
 import type { Accelerator, MachineSpec } from '../hypervisor.ts';
+import type { IdentifiedSpec } from './command-line.ts';
 import { GuestAgent } from './guest-agent.ts';
 import { sendState } from './migration.ts';
 import { addressesOf, type Launched, type QemuLauncher } from './qemu-launcher.ts';
@@ -52,7 +53,7 @@ export async function makeTemplate(
     await checkRoom(template.directory, 2 * memoryBytes);
     const disks = await emptyDisks(template, wanted);
     const id = `template-${key.slice(0, 8)}`;
-    const spec: MachineSpec = { id, name: 'template', image, configuration, disks };
+    const spec: IdentifiedSpec = { id, name: 'template', image, configuration, disks };
     const inputs = [image.kernelPath, image.initrdPath, template.memory];
     const request = { spec, accelerator, memory: 'template', inputs, limitMs: LIMIT_MS } as const;
     const isMade = await launcher.launch(request, signal, async (launched) => {

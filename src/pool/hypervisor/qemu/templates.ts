@@ -3,7 +3,7 @@ import { type Clock, hasCode, messageOf, type Random } from '../../../base/index
 import type { Log } from '../../../platform/telemetry/index.ts';
 import { probeHttp, untilReady } from '../../readiness.ts';
 import type { Accelerator, Machine, MachineSpec, StartedMachine } from '../hypervisor.ts';
-import { INPUT } from './command-line.ts';
+import { type IdentifiedSpec, INPUT } from './command-line.ts';
 import { GuestAgent, resumeMessage } from './guest-agent.ts';
 import { addressesOf, type QemuLauncher, waitAside } from './qemu-launcher.ts';
 import { INPUT_DESCRIPTOR } from './qemu-process.ts';
@@ -40,7 +40,7 @@ export class Templates {
 
   /** A machine from its template; `undefined` when there is none, or none that is any good, and it has to be booted. */
   async clone(
-    spec: MachineSpec,
+    spec: IdentifiedSpec,
     accelerator: Accelerator,
     signal: AbortSignal,
   ): Promise<StartedMachine | undefined> {
@@ -60,7 +60,7 @@ export class Templates {
 
   async #resume(
     template: Template,
-    spec: MachineSpec,
+    spec: IdentifiedSpec,
     accelerator: Accelerator,
     signal: AbortSignal,
   ): Promise<StartedMachine> {
@@ -80,7 +80,7 @@ export class Templates {
         agent.close();
         const addresses = await addressesOf(launched, monitor, spec.image.manifest.http.port);
         const { startedAtMs } = launched;
-        return { ...launcher.machineOf(launched, addresses), startedAtMs };
+        return { ...launcher.machineOf(launched, addresses), startedAtMs, origin: 'clone' };
       } finally {
         monitor.close();
       }
