@@ -2,10 +2,20 @@ import { defineErrors } from '../base/index.ts';
 
 /** The pool's errors: code → HTTP status. */
 export const poolError = defineErrors({
+  application_digest_mismatch: 422,
+  application_failed: 502,
+  application_invalid: 422,
+  application_key_invalid: 422,
+  application_not_found: 404,
+  application_signature_invalid: 403,
+  applications_unsupported: 409,
   configuration_unknown: 422,
   configuration_too_large: 422,
   configuration_too_small: 422,
   disk_full: 507,
+  guest_agent_missing: 503,
+  guest_command_failed: 502,
+  guest_command_timeout: 504,
   hypervisor_missing: 503,
   image_address_refused: 403,
   image_digest_mismatch: 422,
@@ -25,4 +35,5 @@ export const poolError = defineErrors({
   vm_conflict: 409,
   vm_failed: 502,
   vm_not_found: 404,
+  vm_not_ready: 409,
 });

@@ -8,7 +8,10 @@
  * @module
  */
 
+export { type ApplicationKey, readApplicationKey } from './applications/application-signature.ts';
+export type { DeployAuthority, DeployRequest } from './applications/deploy-request.ts';
 export { poolError } from './errors.ts';
+export type { ExecOptions, ExecOutcome } from './guest-commands/guest-commands.ts';
 export type {
   Accelerator,
   Hypervisor,

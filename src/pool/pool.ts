@@ -2,7 +2,9 @@ import { mkdir } from 'node:fs/promises';
 import type { Clock, Closable, Random } from '../base/index.ts';
 import type { Store } from '../platform/store/index.ts';
 import type { Log, Registry } from '../platform/telemetry/index.ts';
+import type { DeployRequest } from './applications/deploy-request.ts';
 import { poolError } from './errors.ts';
+import type { ExecOptions, ExecOutcome } from './guest-commands/guest-commands.ts';
 import type { Hypervisor, Machine } from './hypervisor/hypervisor.ts';
 import { ImageLibrary, type OwnImage } from './image-library.ts';
 import type { ImageStore, StoredImage } from './images/image-store.ts';
@@ -204,6 +206,30 @@ export class Pool implements Closable {
   async consoleTail(name: string): Promise<string> {
     const { machineId } = this.#find(name);
     return machineId === undefined ? '' : this.#deps.hypervisor.consoleTail(machineId);
+  }
+
+  /**
+   * Puts an application into a VM that runs, in the place of what serves there [gateway G14]. The operation ends when it
+   * answers; when it does not in time, what served before is put back.
+   *
+   * @throws `vm_not_found`, `applications_unsupported`, `request_key_reused`, and what is wrong with the reference.
+   */
+  deploy(_request: DeployRequest, _once?: Once): Promise<Operation> {
+    throw poolError('applications_unsupported', 'not there yet');
+  }
+
+  /** Takes the application out of a VM: what its image serves is back. @throws `vm_not_found`, `application_not_found` */
+  withdrawApplication(_vm: string, _owner: string, _once?: Once): Promise<Operation> {
+    throw poolError('applications_unsupported', 'not there yet');
+  }
+
+  /**
+   * Runs a program in the guest of a VM that is ready. No shell comes between: each argument arrives as it is.
+   *
+   * @throws `vm_not_found`, `vm_not_ready`, `guest_agent_missing`, `guest_command_failed`, `guest_command_timeout`
+   */
+  exec(_name: string, _argv: readonly string[], _options: ExecOptions): Promise<ExecOutcome> {
+    throw poolError('applications_unsupported', 'not there yet');
   }
 
   /** Calls `listener` after every change of any VM, until it is disposed of. */
