@@ -1,4 +1,4 @@
-import type { Clock } from '../../base/index.ts';
+import type { Clock } from '../base/index.ts';
 
 const MINUTE_MS = 60_000;
 /** More than there are origins, and than there can be connections. */

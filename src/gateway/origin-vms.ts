@@ -1,4 +1,4 @@
-import { type Once, type Pool, poolError } from '../pool/index.ts';
+import { type Once, type Pool, poolError, readApplicationKey } from '../pool/index.ts';
 import type { Operation, Vm } from '../pool/schema.ts';
 import { gatewayError } from './errors.ts';
 import type { OriginDirectory } from './origins/origin-directory.ts';
@@ -36,7 +36,7 @@ export class OriginVms {
    *
    * @throws `vm_not_found`, `application_keys_missing`, and what the pool finds wrong with the application.
    */
-  deploy(origin: string, name: string, wanted: WantedApplication, once?: Once): Promise<Operation> {
+  async deploy(origin: string, name: string, wanted: WantedApplication, once?: Once): Promise<Operation> {
     this.get(origin, name);
     const keys = this.#deps.origins.find(origin)?.offload?.applicationKeys ?? [];
     if (keys.length === 0) {
@@ -46,20 +46,15 @@ export class OriginVms {
           '"orilla origin add --application-key", or under offload.applicationKeys in the configuration',
       );
     }
-    return this.#deps.pool.deploy({ ...wanted, vm: name, owner: origin, keys }, once);
+    const { applicationRef, digest, signature } = wanted;
+    const authority = { signature, keys: keys.map(readApplicationKey) };
+    return this.#deps.pool.deploy({ vm: name, owner: origin, applicationRef, digest, authority }, once);
   }
 
   /** Takes the application out. @throws `vm_not_found`, `application_not_found` */
-  async withdraw(origin: string, name: string): Promise<void> {
-    this.application(origin, name);
-    await this.#deps.pool.withdrawApplication(name, origin);
-  }
-
-  /** The application in a VM. @throws `vm_not_found`, `application_not_found` */
-  application(origin: string, name: string): NonNullable<Vm['application']> {
-    const { application } = this.get(origin, name);
-    if (!application) throw gatewayError('application_not_found', `no application is in the VM ${name}`);
-    return application;
+  async withdraw(origin: string, name: string, once?: Once): Promise<Operation> {
+    this.get(origin, name);
+    return this.#deps.pool.withdrawApplication(name, origin, once);
   }
 
   /** @throws `operation_not_found` */

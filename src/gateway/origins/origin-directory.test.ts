@@ -21,14 +21,20 @@ const news: NewOrigin = {
   name: 'news',
   hosts: ['news.example'],
   upstream,
-  offload: { maxVms: 2, imageHosts: ['images.example'] },
+  offload: { maxVms: 2, imageHosts: ['images.example'], sshKeys: [], applicationKeys: [] },
 };
 const shop: NewOrigin = { name: 'shop', hosts: ['shop.example', 'www.shop.example'], upstream };
 const configured = (name: string, hosts = [`${name}.example`]): ConfiguredOrigin => ({
   name,
   hosts,
   upstream,
-  offload: { maxVms: 8, imageHosts: [], tokenFile: join(folder, `${name}.token`) },
+  offload: {
+    maxVms: 8,
+    imageHosts: [],
+    sshKeys: [],
+    applicationKeys: [],
+    tokenFile: join(folder, `${name}.token`),
+  },
 });
 
 const openTables = () => openStore<OriginTables>(join(folder, 'orilla.db'), originMigrations);

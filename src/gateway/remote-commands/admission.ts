@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
 import type { Clock } from '../../base/index.ts';
-import { clientNetwork } from '../data-plane/limits-client-network.ts';
 import { Allowance } from '../allowance.ts';
+import { clientNetwork } from '../data-plane/limits-client-network.ts';
 
 /** Origins have a few programs each, that come, say one thing and go. */
 const CONNECTIONS_LIMIT = 64;

@@ -1,9 +1,9 @@
 import { parseArgs } from 'node:util';
 import { type Clock, type CodedError, hasCode, messageOf } from '../../base/index.ts';
 import type { AuditLog, Log } from '../../platform/telemetry/index.ts';
+import { Allowance } from '../allowance.ts';
 import { gatewayError } from '../errors.ts';
 import type { OriginVms } from '../origin-vms.ts';
-import { Allowance } from '../allowance.ts';
 import type { Caller, Command, CommandAnswer, CommandOutcome } from './command.ts';
 import { commandWords } from './command-words.ts';
 import { LINE_LIMIT } from './line-editor.ts';

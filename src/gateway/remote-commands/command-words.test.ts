@@ -10,21 +10,10 @@ describe('the words of a command', () => {
     [`'a"\\' "b'\\"\\\\"`, ['a"\\', `b'"\\`]],
     ['a\\ b \\"', ['a b', '"']],
     [`'' ""`, ['', '']],
-    ['$(reboot) `id` $HOME ~ * > x | y ; z & {a,b}', [
-      '$(reboot)',
-      '`id`',
-      '$HOME',
-      '~',
-      '*',
-      '>',
-      'x',
-      '|',
-      'y',
-      ';',
-      'z',
-      '&',
-      '{a,b}',
-    ]],
+    [
+      '$(reboot) `id` $HOME ~ * > x | y ; z & {a,b}',
+      ['$(reboot)', '`id`', '$HOME', '~', '*', '>', 'x', '|', 'y', ';', 'z', '&', '{a,b}'],
+    ],
   ] as const)('are parted by spaces, and nothing in them is expanded: %j', ([line, words]) => {
     expect(commandWords(line)).toEqual(words);
   });

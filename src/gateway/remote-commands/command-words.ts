@@ -23,7 +23,8 @@ export function commandWords(line: string): string[] {
       word ??= '';
     } else if (character === '\\' && quote !== "'") {
       at += 1;
-      if (at === line.length) throw gatewayError('command_invalid', 'nothing stands behind the last backslash');
+      if (at === line.length)
+        throw gatewayError('command_invalid', 'nothing stands behind the last backslash');
       word = (word ?? '') + line.charAt(at);
     } else if (quote === undefined && /\s/.test(character)) {
       if (word !== undefined) words.push(word);

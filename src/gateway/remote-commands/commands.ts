@@ -12,9 +12,15 @@
  */
 import { z } from 'zod';
 import { type Clock, deadline } from '../../base/index.ts';
+import { poolError } from '../../pool/index.ts';
 import { imageDigestSchema, labelSchema, type Operation } from '../../pool/schema.ts';
 import { applicationRefSchema, operationIdSchema, signatureSchema } from '../schema.ts';
-import { type Addresses, describeApplication, describeOperation, describeVm } from '../vm-api/descriptions.ts';
+import {
+  type Addresses,
+  describeApplication,
+  describeOperation,
+  describeVm,
+} from '../vm-api/descriptions.ts';
 import type { Command, CommandAnswer, CommandContext } from './command.ts';
 
 /** Who has an application put into a VM waits for so long to hear what became of it. */
@@ -29,6 +35,10 @@ export function remoteCommands({ clock, addresses }: CommandsDeps): readonly Com
   const commands: Command[] = [];
   const add = <Arguments extends object>(command: Command<Arguments>) =>
     void commands.push(command as unknown as Command);
+  const settled = async (asked: Operation, context: CommandContext) => {
+    const enough = AbortSignal.any([context.signal, deadline(clock, WAIT_LIMIT_MS)]);
+    return answerOf(await context.vms.settled(asked, enough), context);
+  };
   const byVm = z.strictObject({ vm: labelSchema });
 
   add({
@@ -59,7 +69,8 @@ export function remoteCommands({ clock, addresses }: CommandsDeps): readonly Com
     arguments: byVm,
     changes: false,
     run({ vm }, { vms, origin }) {
-      const application = describeApplication(vm, vms.application(origin, vm));
+      const application = describeApplication(vms.get(origin, vm));
+      if (!application) throw poolError('application_not_found', `no application is in the VM ${vm}`);
       return { lines: linesOf(application), value: { application } };
     },
   });
@@ -77,10 +88,8 @@ export function remoteCommands({ clock, addresses }: CommandsDeps): readonly Com
     }),
     changes: true,
     async run({ vm, ref, digest, signature }, context) {
-      const { vms, origin, signal } = context;
-      const asked = await vms.deploy(origin, vm, { applicationRef: ref, digest, signature });
-      const enough = AbortSignal.any([signal, deadline(clock, WAIT_LIMIT_MS)]);
-      return answerOf(await vms.settled(asked, enough), context);
+      const wanted = { applicationRef: ref, digest, signature };
+      return settled(await context.vms.deploy(context.origin, vm, wanted), context);
     },
   });
   add({
@@ -91,10 +100,7 @@ export function remoteCommands({ clock, addresses }: CommandsDeps): readonly Com
     options: [],
     arguments: byVm,
     changes: true,
-    async run({ vm }, { vms, origin }) {
-      await vms.withdraw(origin, vm);
-      return { lines: [`no application is in ${vm} any more`], value: {} };
-    },
+    run: async ({ vm }, context) => settled(await context.vms.withdraw(context.origin, vm), context),
   });
   add({
     words: 'operation',
@@ -115,7 +121,9 @@ export function remoteCommands({ clock, addresses }: CommandsDeps): readonly Com
     arguments: z.strictObject({}),
     changes: false,
     run() {
-      const lines = commands.map(({ words, usage, summary }) => `${`${words} ${usage}`.trim()}\n    ${summary}`);
+      const lines = commands.map(
+        ({ words, usage, summary }) => `${`${words} ${usage}`.trim()}\n    ${summary}`,
+      );
       const values = commands.map(({ words, usage, summary }) => ({ words, usage, summary }));
       return {
         lines: [...lines, '', 'With --json behind it a command answers in JSON.'],

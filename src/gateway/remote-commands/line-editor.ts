@@ -81,7 +81,8 @@ export class LineEditor {
   /** ECMA-48 §5.4: what a key sends ends with a character from `@` to `~`. */
   #escaped(character: string): undefined {
     const isIntroduced = this.#escape === 'begun' && /[[O]/.test(character);
-    this.#escape = isIntroduced || (this.#escape === 'sequence' && !/[@-~]/.test(character)) ? 'sequence' : 'none';
+    this.#escape =
+      isIntroduced || (this.#escape === 'sequence' && !/[@-~]/.test(character)) ? 'sequence' : 'none';
   }
 
   /** Keeps the line up to `length`. Returns what it was. */

@@ -30,13 +30,12 @@ export interface RemoteCommandsOptions {
 /** The remote command line: by SSH, and in the document's form, telnet [gateway G13]. Each is off unless it is named. */
 export class RemoteCommands implements Closable {
   readonly #parts: CloseStack;
-  readonly sshPort: number | undefined;
-  readonly telnetPort: number | undefined;
+  /** Those that are in use. */
+  readonly ports: { readonly ssh: number | undefined; readonly telnet: number | undefined };
 
-  private constructor(parts: CloseStack, ports: { ssh: number | undefined; telnet: number | undefined }) {
+  private constructor(parts: CloseStack, ports: RemoteCommands['ports']) {
     this.#parts = parts;
-    this.sshPort = ports.ssh;
-    this.telnetPort = ports.telnet;
+    this.ports = ports;
   }
 
   /** @throws `port_taken`, `cannot_listen`, `secret_file_unusable` */

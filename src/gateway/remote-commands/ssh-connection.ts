@@ -46,13 +46,13 @@ export function serveSsh(deps: SshDeps, socket: Socket): void {
   const gone = new AbortController();
   let idle: Disposable | undefined;
   let lastName: string | undefined;
-  let isLoggedIn = false;
+  let origin: string | undefined;
   const tooLong = clock.after(LOGIN_LIMIT_MS, () => void socket.destroy());
   socket.on('close', () => {
     tooLong[Symbol.dispose]();
     idle?.[Symbol.dispose]();
     gone.abort(new Error('the connection is closed'));
-    if (!isLoggedIn && lastName !== undefined) {
+    if (origin === undefined && lastName !== undefined) {
       refused.record({ way: 'ssh', address, name: lastName, reason: 'key_unknown' });
     }
   });
@@ -78,13 +78,16 @@ export function serveSsh(deps: SshDeps, socket: Socket): void {
       const { key, signature, blob } = context;
       const proof = signature && blob ? { signed: blob, signature } : undefined;
       const isKnown = isAuthorized(deps.keysOf(username), { algorithm: key.algo, data: key.data, proof });
-      if (!isKnown) context.reject(['publickey']);
-      else context.accept();
+      if (!isKnown) {
+        context.reject(['publickey']);
+        return;
+      }
+      if (proof) origin = username;
+      context.accept();
     });
     client.on('ready', () => {
-      isLoggedIn = true;
       tooLong[Symbol.dispose]();
-      serveSessions(deps, client, { origin: lastName ?? '', address, signal: gone.signal });
+      if (origin !== undefined) serveSessions(deps, client, { origin, address, signal: gone.signal });
       const watch = () => {
         idle?.[Symbol.dispose]();
         idle = clock.after(IDLE_LIMIT_MS, () => void socket.destroy());

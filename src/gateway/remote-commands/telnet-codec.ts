@@ -66,8 +66,10 @@ export class TelnetDecoder {
           this.#state = 'option';
         } else if (octet === SB) this.#state = 'more';
         else if (octet === IAC) text.push(IAC);
-        else if (octet === INTERRUPT) text.push(3); // as ^C
-        else if (octet === END_OF_FILE) text.push(4); // as ^D
+        else if (octet === INTERRUPT)
+          text.push(3); // as ^C
+        else if (octet === END_OF_FILE)
+          text.push(4); // as ^D
         else if (octet === ARE_YOU_THERE) replies.push(...telnetText('[yes]\n'));
         return;
       case 'option':

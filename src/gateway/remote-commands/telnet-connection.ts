@@ -62,7 +62,7 @@ export function serveTelnet({ clock, runner, refused, originOf }: TelnetDeps, so
   };
 
   write('origin: ');
-  socket.on('data', (octets) => {
+  socket.on('data', (octets: Buffer) => {
     const { text, replies } = decoder.push(octets);
     if (replies.length > 0) socket.write(replies);
     for (const event of editor.push(text)) {

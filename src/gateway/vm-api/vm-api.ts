@@ -7,6 +7,9 @@
  *     PUT    /version1/virtualmachine/<name>            200 it is like that · 202 a new version is on its way
  *     POST   /version1/virtualmachine/<name>/rollback   200 it was · 202 on its way back
  *     DELETE /version1/virtualmachine/<name>            204
+ *     GET    /version1/virtualmachine/<name>/application   what was put into it while it ran
+ *     PUT    /version1/virtualmachine/<name>/application   200 it runs · 202 on its way
+ *     DELETE /version1/virtualmachine/<name>/application   204 · 202 on its way out
  *     GET    /version1/operations/<id>                  how far it is with what was answered with 202
  *     GET    /version1/images                           what the origin's VMs ran from
  *     DELETE /version1/images/<digest>                  204 withdrawn
@@ -16,15 +19,20 @@
  * @module
  */
 import type { FastifyRequest } from 'fastify';
-import type { Clock } from '../../base/index.ts';
+import { type Clock, hasCode } from '../../base/index.ts';
 import { type ApiServer, createApiServer } from '../../platform/http/index.ts';
-import type { Log } from '../../platform/telemetry/index.ts';
+import type { AuditLog, Log } from '../../platform/telemetry/index.ts';
 import type { Pool } from '../../pool/index.ts';
 import { bearerToken } from '../../trust/index.ts';
 import { gatewayError } from '../errors.ts';
+import type { OriginVms } from '../origin-vms.ts';
+import type { RefusedLogins } from '../refused-logins.ts';
+import { addApplicationRoutes } from './application-routes.ts';
+import { auditRoutes } from './audited-routes.ts';
 import { parseForgivingJson } from './forgiving-json.ts';
 import { preferredForm } from './negotiation.ts';
 import { addOperationRoutes } from './operation-routes.ts';
+import { patientAnswers } from './patient-answers.ts';
 import { addVmRoutes, type VmRoutesOptions } from './vm-routes.ts';
 import { toXml, XML_TYPE } from './xml.ts';
 import { parseXmlRequest } from './xml-request.ts';
@@ -32,7 +40,10 @@ import { parseXmlRequest } from './xml-request.ts';
 export interface VmApiDeps {
   readonly clock: Clock;
   readonly log: Log;
+  readonly audit: Pick<AuditLog, 'audited'>;
+  readonly refused: RefusedLogins;
   readonly pool: Pool;
+  readonly vms: OriginVms;
 }
 
 export interface VmApiOptions extends VmRoutesOptions {
@@ -48,7 +59,7 @@ const PUBLIC_PATHS = new Set(['/openapi.json', KEY_DIRECTORY]);
 
 /** Makes the API's server; the caller listens. */
 export async function createVmApi(
-  { clock, log, pool }: VmApiDeps,
+  { clock, log, audit, refused, pool, vms }: VmApiDeps,
   options: VmApiOptions,
 ): Promise<ApiServer> {
   const app = await createApiServer(log, { title: 'Orilla: VM-loading API', bodyLimitBytes: 16 * 1024 });
@@ -61,8 +72,9 @@ export async function createVmApi(
       );
     }
     const origin = options.originOf(token);
-    if (origin === undefined)
+    if (origin === undefined) {
       throw gatewayError('token_unknown', 'the token is of no origin of this gateway');
+    }
     return origin;
   };
 
@@ -86,7 +98,13 @@ export async function createVmApi(
       });
     }
     // Whoever asks is known before the body is read.
-    if (!PUBLIC_PATHS.has(request.url)) originOf(request);
+    if (PUBLIC_PATHS.has(request.url)) return;
+    try {
+      originOf(request);
+    } catch (error) {
+      if (hasCode(error)) refused.record({ way: 'api', address: request.ip, reason: error.code });
+      throw error;
+    }
   });
 
   app.get(
@@ -97,7 +115,10 @@ export async function createVmApi(
         .type('application/http-message-signatures-directory+json')
         .send(JSON.stringify({ keys: options.signingKeys })),
   );
-  addVmRoutes(app, { clock, pool, originOf }, options);
+  auditRoutes(app, audit, originOf);
+  const awaited = patientAnswers(app, clock, vms);
+  addVmRoutes(app, { pool, vms, awaited, originOf }, options);
+  addApplicationRoutes(app, { vms, awaited, originOf });
   addOperationRoutes(app, pool, originOf);
   return app;
 }
