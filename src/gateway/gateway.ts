@@ -130,7 +130,7 @@ export class Gateway implements Closable {
       );
       parts.add('VM API', api);
       const commands = await RemoteCommands.start(
-        { clock, log, audit, refused, origins, vms },
+        { clock, log, audit, refused, origins, vms, settled: () => dataPlane.settled() },
         { ...options.remoteCommands, addresses: { authorityOf, publicAddress } },
       );
       parts.add('remote commands', commands);

@@ -28,6 +28,8 @@ export const scopeSchema = z.strictObject({
     .min(1)
     .max(64)
     .optional(),
+  /** Nothing is served until an application was put into it: for a VM that runs before its application is there [gateway G12]. */
+  needs: z.literal('application').optional(),
 });
 export type Scope = z.infer<typeof scopeSchema>;
 
@@ -73,6 +75,13 @@ export const applicationRequestSchema = z.object({
 });
 export type WantedApplication = z.infer<typeof applicationRequestSchema>['application'];
 
+/** An application on its way into a VM. */
+const deploymentShownSchema = z.object({
+  applicationRef: z.string(),
+  status: deploymentSchema.shape.phase,
+  progress: progressSchema.optional(),
+});
+
 /** What the API says of the application in a VM. */
 export const shownApplicationSchema = z.object({
   virtualmachine: z.string(),
@@ -81,13 +90,7 @@ export const shownApplicationSchema = z.object({
   /** Of the one that runs. */
   ...applicationSchema.partial().shape,
   /** The one that is to take its place. */
-  next: z
-    .object({
-      applicationRef: z.string(),
-      status: deploymentSchema.shape.phase,
-      progress: progressSchema.optional(),
-    })
-    .optional(),
+  next: deploymentShownSchema.optional(),
   /** Where to ask how far it is, while what was asked is under way. */
   operation: z.string().optional(),
 });
@@ -125,8 +128,9 @@ export const loadedVmSchema = z.object({
     .optional(),
   /** What a rollback goes back to. */
   previous: otherVersionSchema.optional(),
-  /** What was put into it while it ran. */
+  /** What was put into it while it ran, and what is on its way into it. */
   application: applicationSchema.optional(),
+  deployment: deploymentShownSchema.optional(),
   /** The latest version that could not take this one's place. */
   failedVersion: otherVersionSchema.extend({ reason: z.string() }).optional(),
   /** Where to ask how far it is, while what was asked is under way. */

@@ -12,7 +12,12 @@ export const APPLICATION_KEY = generateKeyPairSync('ed25519')
   .publicKey.export({ type: 'spki', format: 'pem' })
   .toString();
 
-const origin = (name: string, applicationKeys: string[], sshKeys: string[] = []): Origin => ({
+/** An origin with these keys: lines of `authorized_keys`, and of applications. */
+export const testOrigin = (
+  name: string,
+  sshKeys: string[],
+  applicationKeys: string[] = [APPLICATION_KEY],
+): Origin => ({
   name,
   hosts: [`${name}.example`],
   upstream: { host: '192.0.2.7', port: 80, isTls: false, authority: '192.0.2.7' },
@@ -23,7 +28,7 @@ const origin = (name: string, applicationKeys: string[], sshKeys: string[] = [])
 
 /** `photos` has a key for its applications, `other` has none. */
 export const TEST_ORIGINS = {
-  find: (name: string) => ({ photos: origin('photos', [APPLICATION_KEY]), other: origin('other', []) })[name],
+  find: (name: string) => ({ photos: testOrigin('photos', []), other: testOrigin('other', [], []) })[name],
 };
 
 export const testVm = (name: string, owner = 'photos'): Vm => ({

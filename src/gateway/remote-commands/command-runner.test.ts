@@ -24,7 +24,7 @@ beforeEach(() => {
   const vms = new OriginVms({ pool: applications, origins: TEST_ORIGINS });
   const addresses = { authorityOf: (name: string) => `${name}.edge.example`, publicAddress: '192.0.2.1' };
   const commands = remoteCommands({ clock, addresses });
-  runner = new CommandRunner({ clock, log: silentLog, audit, vms, commands });
+  runner = new CommandRunner({ clock, log: silentLog, audit, vms, commands, settled: async () => {} });
 });
 
 const run = (line: string, origin = 'photos', signal = new AbortController().signal) =>

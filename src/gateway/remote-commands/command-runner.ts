@@ -14,6 +14,8 @@ export interface CommandRunnerDeps {
   readonly audit: Pick<AuditLog, 'audited'>;
   readonly vms: OriginVms;
   readonly commands: readonly Command[];
+  /** Resolves when users are served as the VMs are now. */
+  readonly settled: () => Promise<void>;
 }
 
 /** Of one origin, by all ways together. */
@@ -78,13 +80,19 @@ export class CommandRunner {
     { origin, address, way }: Caller,
     signal: AbortSignal,
   ): Promise<CommandAnswer> {
-    const { audit, vms } = this.#deps;
+    const { audit, vms, settled } = this.#deps;
     const run = async () => command.run(given, { vms, origin, signal });
     if (!command.changes) return run();
+    // Whoever is told that it was done finds it so with the next request.
+    const runAndSettle = async () => {
+      const answer = await run();
+      await settled();
+      return answer;
+    };
     const details = { from: address, way };
     return audit.audited(
       { who: `origin:${origin}`, what: command.words, object: String(given['vm']), details },
-      run,
+      runAndSettle,
     );
   }
 

@@ -19,6 +19,8 @@ export interface RemoteCommandsDeps {
   readonly refused: RefusedLogins;
   readonly origins: Pick<OriginDirectory, 'find' | 'originOf'>;
   readonly vms: OriginVms;
+  /** Resolves when users are served as the VMs are now. */
+  readonly settled: () => Promise<void>;
 }
 
 export interface RemoteCommandsOptions {
@@ -40,11 +42,11 @@ export class RemoteCommands implements Closable {
 
   /** @throws `port_taken`, `cannot_listen`, `secret_file_unusable` */
   static async start(deps: RemoteCommandsDeps, options: RemoteCommandsOptions): Promise<RemoteCommands> {
-    const { clock, log, audit, refused, origins, vms } = deps;
+    const { clock, log, audit, refused, origins, vms, settled } = deps;
     const { addresses, ssh, telnet } = options;
     const parts = new CloseStack(clock);
     const commands = remoteCommands({ clock, addresses });
-    const runner = new CommandRunner({ clock, log, audit, vms, commands });
+    const runner = new CommandRunner({ clock, log, audit, vms, commands, settled });
     const listenSsh = async ({ listen, hostKeyFile }: NonNullable<typeof ssh>) => {
       const { privateKey: hostKey, fingerprint } = await readOrMakeSshHostKey(hostKeyFile);
       const keysOf = (name: string) => origins.find(name)?.offload?.sshKeys ?? [];

@@ -41,30 +41,32 @@ export function describeVm(vm: Vm, addresses: Addresses, operation?: Operation):
     },
     previous: vm.previous,
     application: vm.application,
+    deployment: deploymentOf(vm),
     failedVersion: vm.failedVersion,
     operation: operation?.status === 'running' ? operationPath(operation) : undefined,
   };
 }
 
 /** What is in a VM, or on its way into it; `undefined` when there is nothing. @param operation as for a VM. */
-export function describeApplication(
-  { name, application, deployment }: Vm,
-  operation?: Operation,
-): ShownApplication | undefined {
-  if (!application && !deployment) return undefined;
-  const next = deployment && {
-    applicationRef: deployment.applicationRef,
-    status: deployment.phase,
-    progress: deployment.progress,
-  };
+export function describeApplication(vm: Vm, operation?: Operation): ShownApplication | undefined {
+  const { name, application } = vm;
+  const next = deploymentOf(vm);
+  if (!application && !next) return undefined;
   return {
     virtualmachine: name,
-    status: application ? 'running' : (deployment?.phase ?? 'running'),
+    status: application ? 'running' : (next?.status ?? 'running'),
     ...application,
     next,
     operation: operation?.status === 'running' ? operationPath(operation) : undefined,
   };
 }
+
+const deploymentOf = ({ deployment }: Vm): LoadedVm['deployment'] =>
+  deployment && {
+    applicationRef: deployment.applicationRef,
+    status: deployment.phase,
+    progress: deployment.progress,
+  };
 
 const APPLICATION_KINDS: ReadonlySet<Operation['kind']> = new Set(['deploy', 'withdraw']);
 
