@@ -2,6 +2,7 @@ import { systemClock } from '../../src/base/index.ts';
 import { OriginVms } from '../../src/gateway/origin-vms.ts';
 import { RefusedLogins } from '../../src/gateway/refused-logins.ts';
 import { createVmApi } from '../../src/gateway/vm-api/vm-api.ts';
+import { listen } from '../../src/platform/http/index.ts';
 import { silentLog } from '../../src/platform/telemetry/index.ts';
 import { RecordingAudit } from './recording-audit.ts';
 import { type ScriptedApplications, TEST_ORIGINS } from './scripted-applications.ts';
@@ -60,6 +61,8 @@ export async function startTestVmApi(folder: string, applications?: ScriptedAppl
   return {
     ...running,
     audit,
+    /** For those who ask over a network: `127.0.0.1:port`. */
+    listen: async () => `127.0.0.1:${await listen(api, { host: '127.0.0.1', port: 0 })}`,
     ask,
     /** A path below that of VMs. */
     call: (...[method, path, payload, headers]: Partial<Parameters<Ask>>): ReturnType<Ask> =>

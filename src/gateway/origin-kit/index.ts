@@ -16,3 +16,4 @@
  */
 export type { Threshold } from './decision.ts';
 export { EdgeOffload, type EdgeOffloadOptions } from './edge-offload.ts';
+export type { WantedServer } from './edge-server.ts';

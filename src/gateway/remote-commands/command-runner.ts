@@ -39,7 +39,7 @@ export class CommandRunner {
       }
       const { command, given, isJson } = this.#read(line);
       const answer = await this.#audited(command, given, caller, signal);
-      const text = isJson ? JSON.stringify(answer.value) : answer.lines.map(plain).join('\n');
+      const text = isJson ? plainJson(answer.value) : answer.lines.map(plain).join('\n');
       return {
         output: `${text}\n`,
         errors: answer.failure === undefined ? '' : `error: ${plain(answer.failure)}\n`,
@@ -118,6 +118,13 @@ function parseWords(args: string[], command: Command) {
 
 const wrong = ({ words, usage }: Command, what: string): CodedError =>
   gatewayError('command_invalid', `${plain(what)}; expected: ${`${words} ${usage}`.trim()}`);
+
+/** JSON itself escapes control characters below U+0020 only; a terminal minds others too. */
+const plainJson = (value: object): string =>
+  JSON.stringify(value).replace(
+    /[\u007F-\u009F\u202A-\u202E\u2066-\u2069]/g,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
 
 /** What images, applications and their servers say may not move the cursor of whoever reads it. */
 const plain = (text: string): string =>
