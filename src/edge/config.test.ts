@@ -92,7 +92,8 @@ describe('the configuration of the gateway', () => {
   it('takes keys of origins: lines of authorized_keys, and files of keys for applications [gateway G13]', () => {
     const keyed = (sshKey: string) =>
       `origins: { a: { hosts: [a.example], upstream: "http://192.0.2.7", offload: { tokenFile: t, applicationKeys: [a.pem], sshKeys: ["${sshKey}"] } } }`;
-    const line = `${ssh2.utils.generateKeyPairSync('ed25519').public.trim()} anna@example`;
+    const line =
+      'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBx4nHsVJbVZGh5V2g0eCe5tEfZ8qGd8V1k0Zt2qJmPA anna@example';
     expect(parse(keyed(line)).origins['a']?.offload).toMatchObject({
       sshKeys: [line],
       applicationKeys: ['/etc/orilla/a.pem'],

@@ -8,6 +8,7 @@ export const gatewayError = defineErrors({
   invalid_json: 400,
   invalid_xml: 400,
   name_mismatch: 400,
+  login_revoked: 403,
   token_missing: 401,
   token_unknown: 403,
   secret_file_unusable: 500,

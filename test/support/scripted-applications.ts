@@ -8,9 +8,10 @@ import { SMALL } from './test-pool.ts';
 export const DIGEST = `sha256:${'ab'.repeat(32)}`;
 export const SIGNATURE = `${'A'.repeat(86)}==`;
 
-export const APPLICATION_KEY = generateKeyPairSync('ed25519')
-  .publicKey.export({ type: 'spki', format: 'pem' })
-  .toString();
+export const APPLICATION_KEY = generateKeyPairSync('ed25519').publicKey.export({
+  type: 'spki',
+  format: 'pem',
+});
 
 /** An origin with these keys: lines of `authorized_keys`, and of applications. */
 export const testOrigin = (
@@ -71,7 +72,7 @@ export class ScriptedApplications {
     if (!this.vms.find((vm) => vm.name === name)?.application) {
       throw poolError('application_not_found', `no application is in the VM ${name}`);
     }
-    return this.#begin('withdraw', name, owner, ({ application: _, ...vm }) => vm);
+    return this.#begin('withdraw', name, owner, (vm) => ({ ...vm, application: undefined }));
   };
 
   operation: OriginVmsDeps['pool']['operation'] = async (owner, id) => {

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { decide, decideApplication, type RunningVm, UserWindow } from './decision.ts';
 import { taggedAuthority } from './tag-check.ts';
 
-const vm = { host: 'h', ip: 'i', url: 'u', isReady: true };
+const named = { host: 'h', ip: 'i', url: 'u', isReady: true };
 
 describe('the application in a VM that a gateway names', () => {
   const vm = (more: Partial<RunningVm> = {}): RunningVm => ({
@@ -54,8 +54,8 @@ describe('the decision about a visitor', () => {
     expect(decide({ kind: 'asked' }, 9, undefined, 0)).toBe('pass');
     expect(decide({ kind: 'refused', untilMs: 10 }, 9, undefined, 5)).toBe('pass');
     expect(decide({ kind: 'refused', untilMs: 10 }, 9, undefined, 10)).toBe('ask');
-    expect(decide({ kind: 'loaded', vm, untilMs: 10 }, 1, { users: 9, withinMs: 1 }, 5)).toBe('name');
-    expect(decide({ kind: 'loaded', vm, untilMs: 10 }, 1, { users: 9, withinMs: 1 }, 10)).toBe('ask');
+    expect(decide({ kind: 'loaded', vm: named, untilMs: 10 }, 1, { users: 9, withinMs: 1 }, 5)).toBe('name');
+    expect(decide({ kind: 'loaded', vm: named, untilMs: 10 }, 1, { users: 9, withinMs: 1 }, 10)).toBe('ask');
   });
 
   it('counts users, not requests, and forgets those of long ago', () => {

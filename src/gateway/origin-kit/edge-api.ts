@@ -35,12 +35,7 @@ export async function loadVm(
 /** The origin's VMs there. @throws Error with the gateway's own words when it refuses. */
 export async function listVms(clock: Clock, api: EdgeApi): Promise<RunningVm[]> {
   const { text } = await ask(clock, api, 'GET', VM_API_PATH);
-  return allVms.parse(JSON.parse(text)).virtualmachines.map((vm) => ({
-    ...namedVm(vm),
-    name: vm.name,
-    applicationDigest: vm.application?.digest,
-    isDeploying: vm.deployment !== undefined,
-  }));
+  return allVms.parse(JSON.parse(text)).virtualmachines.map(runningVm);
 }
 
 /**
@@ -60,6 +55,13 @@ export async function deployApplication(
   const { status } = await ask(clock, api, 'PUT', path, { body: { application }, waitS });
   return status === 200;
 }
+
+const runningVm = (vm: LoadedVm): RunningVm => ({
+  ...namedVm(vm),
+  name: vm.name,
+  applicationDigest: vm.application?.digest,
+  isDeploying: vm.deployment !== undefined,
+});
 
 const namedVm = ({ host, ip, url, status }: LoadedVm): NamedVm => ({
   host,

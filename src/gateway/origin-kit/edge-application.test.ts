@@ -90,7 +90,7 @@ describe('the kit, where a gateway names a VM that runs', () => {
     await visit(offload, PHOTOS);
     expect(applications.requests).toHaveLength(1);
 
-    applications.vms = applications.vms.map(({ deployment: _, ...vm }) => vm);
+    applications.vms = applications.vms.map((vm) => Object.assign(vm, { deployment: undefined }));
     applications.outcome = { status: 'failed', reason: 'it does not answer' };
     await clock.advance(5_000);
     expect(await visit(offload, PHOTOS)).toEqual({});

@@ -16,9 +16,11 @@ let clock: ManualClock;
 let audit: RecordingAudit;
 let applications: ScriptedApplications;
 let runner: CommandRunner;
+let mayStill: boolean;
 
 beforeEach(() => {
   clock = new ManualClock();
+  mayStill = true;
   audit = new RecordingAudit();
   applications = new ScriptedApplications();
   const vms = new OriginVms({ pool: applications, origins: TEST_ORIGINS });
@@ -28,7 +30,7 @@ beforeEach(() => {
 });
 
 const run = (line: string, origin = 'photos', signal = new AbortController().signal) =>
-  runner.run(line, { origin, address: '192.0.2.9', way: 'ssh' }, signal);
+  runner.run(line, { origin, address: '192.0.2.9', way: 'ssh', mayStill: () => mayStill }, signal);
 const DEPLOY = `application deploy photos http://photos.example/notes.tar --digest ${DIGEST} --signature ${SIGNATURE}`;
 
 describe('the remote command line', () => {
@@ -93,7 +95,7 @@ describe('the remote command line', () => {
     [`application deploy photos x --digest ${DIGEST}`, 2, '--signature'],
     ['application show photos --force', 2, "Unknown option '--force'"],
     ['application show news', 1, 'vm_not_found: no VM of yours is named news'],
-    [`${DEPLOY.replace('photos', 'news')}`, 1, 'vm_not_found'],
+    [DEPLOY.replace('photos', 'news'), 1, 'vm_not_found'],
     ['operation nosuch', 1, 'operation_not_found'],
     [`vm ls ${'x'.repeat(5000)}`, 2, 'at most 4096 characters'],
   ] as const)('refuses %s', async ([line, status, words]) => {
@@ -108,6 +110,13 @@ describe('the remote command line', () => {
     expect(status).toBe(1);
     expect(errors).toContain('application_keys_missing: no key for the applications of other is registered');
     expect(audit.entries).toMatchObject([{ outcome: 'application_keys_missing' }]);
+  });
+
+  it('does nothing more for whom the key or token was taken away', async () => {
+    mayStill = false;
+    expect(await run('vm ls')).toMatchObject({ output: '', status: 1 });
+    expect((await run(DEPLOY)).errors).toContain('login_revoked');
+    expect(applications.requests).toEqual([]);
   });
 
   it('names every command in its help, with what each expects', async () => {

@@ -34,6 +34,9 @@ export class CommandRunner {
   /** Never throws: whatever goes wrong is the outcome. @param signal aborts when nobody waits any more. */
   async run(line: string, caller: Caller, signal: AbortSignal): Promise<CommandOutcome> {
     try {
+      if (!caller.mayStill()) {
+        throw gatewayError('login_revoked', `what you logged in by is none of ${caller.origin} any more`);
+      }
       if (!this.#allowance.take(caller.origin)) {
         throw gatewayError('too_many_commands', `expected at most ${COMMANDS_A_MINUTE} commands a minute`);
       }
@@ -67,7 +70,7 @@ export class CommandRunner {
     if (surplus !== undefined) throw wrong(command, `"${surplus.slice(0, 60)}" is too much`);
     const named = command.positional.map((name, at) => [name, positionals[at]]);
     const result = command.arguments.safeParse({ ...options, ...Object.fromEntries(named) });
-    if (result.success) return { command, given: { ...result.data }, isJson: isJson === true };
+    if (result.success) return { command, given: { ...result.data }, isJson };
     const [issue] = result.error.issues;
     const name = String(issue?.path[0] ?? '');
     const shown = command.options.some((option) => option === name) ? `--${name}` : `<${name}>`;

@@ -7,6 +7,8 @@ export interface Caller {
   /** An IP address. */
   readonly address: string;
   readonly way: 'ssh' | 'telnet';
+  /** Whether what it logged in by still holds: keys and tokens are changed while sessions last. */
+  readonly mayStill: () => boolean;
 }
 
 /** What a command says, and how a program that runs it learns whether it was done. */

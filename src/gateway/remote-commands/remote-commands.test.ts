@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process';
+import { generateKeyPairSync } from 'node:crypto';
 import { chmod, stat, writeFile } from 'node:fs/promises';
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
@@ -17,11 +18,12 @@ import { ManualClock } from '../../base/index.ts';
 import { silentLog } from '../../platform/telemetry/index.ts';
 import { OriginVms } from '../origin-vms.ts';
 import { RefusedLogins } from '../refused-logins.ts';
+import { opensshKey } from './openssh-key.ts';
 import { RemoteCommands } from './remote-commands.ts';
 
 const LOOPBACK = { host: '127.0.0.1', port: 0 };
-const own = ssh2.utils.generateKeyPairSync('ed25519');
-const foreign = ssh2.utils.generateKeyPairSync('ed25519');
+const own = opensshKey(generateKeyPairSync('ed25519').privateKey);
+const foreign = opensshKey(generateKeyPairSync('ed25519').privateKey);
 const DEPLOY = `application deploy photos http://photos.example/notes.tar --digest ${DIGEST} --signature ${SIGNATURE}`;
 
 let folder: string;
@@ -33,7 +35,7 @@ const open: { destroy(): unknown }[] = [];
 
 const start = () => {
   const origins = {
-    find: (name: string) => (name === 'photos' ? testOrigin('photos', [own.public.trim()]) : undefined),
+    find: (name: string) => (name === 'photos' ? testOrigin('photos', [own.publicKey]) : undefined),
     originOf: (token: string) => (token === 'a-token' ? 'photos' : undefined),
   };
   const vms = new OriginVms({ pool: applications, origins });
@@ -85,7 +87,7 @@ function login(options: ssh2.ConnectConfig = {}): Promise<ssh2.Client> {
     host: '127.0.0.1',
     port: commands.ports.ssh ?? 0,
     username: 'photos',
-    privateKey: own.private,
+    privateKey: own.privateKey,
     ...options,
   });
   return promise;
@@ -161,7 +163,7 @@ describe('commands by SSH', () => {
 
   it('are for who holds a key of the origin, and nobody else; others are noted', async () => {
     for (const options of [
-      { privateKey: foreign.private },
+      { privateKey: foreign.privateKey },
       { username: 'other' },
       { username: '__proto__' },
       { password: 'photos', privateKey: undefined },
@@ -234,16 +236,16 @@ describe('commands by SSH', () => {
     await commands.close();
     await writeFile(file, 'no key');
     await expect(start()).rejects.toThrow(/expected an Ed25519 key without passphrase/);
-    await writeFile(file, foreign.private);
+    await writeFile(file, foreign.privateKey);
     commands = await start();
-    expect(await keyOf()).toBe(foreign.public.split(' ')[1]);
+    expect(await keyOf()).toBe(foreign.publicKey.split(' ')[1]);
   });
 });
 
 needs('ssh')('the ssh client of OpenSSH', () => {
   it('gives commands, and gets their exit status [gateway G13]', async () => {
     const keyFile = join(folder, 'key');
-    await writeFile(keyFile, own.private);
+    await writeFile(keyFile, own.privateKey);
     await chmod(keyFile, 0o600);
     const ssh = (...args: string[]) =>
       new Promise<Ran>((resolve) => {
@@ -272,7 +274,7 @@ interface PlainConnection {
   readonly opened: Promise<unknown>;
   readonly closed: Promise<unknown>;
   /** Resolves with all that came once it has this in it. */
-  until(text: string): Promise<string>;
+  readonly until: (text: string) => Promise<string>;
 }
 
 function plainConnection(port: number | undefined): PlainConnection {

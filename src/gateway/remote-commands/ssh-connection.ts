@@ -3,6 +3,7 @@ import ssh2 from 'ssh2';
 import type { Clock } from '../../base/index.ts';
 import type { Log } from '../../platform/telemetry/index.ts';
 import type { RefusedLogins } from '../refused-logins.ts';
+import type { Caller } from './command.ts';
 import type { CommandRunner } from './command-runner.ts';
 import { CommandSession } from './command-session.ts';
 import { LineEditor } from './line-editor.ts';
@@ -46,13 +47,13 @@ export function serveSsh(deps: SshDeps, socket: Socket): void {
   const gone = new AbortController();
   let idle: Disposable | undefined;
   let lastName: string | undefined;
-  let origin: string | undefined;
+  let accepted: Pick<Caller, 'origin' | 'mayStill'> | undefined;
   const tooLong = clock.after(LOGIN_LIMIT_MS, () => void socket.destroy());
   socket.on('close', () => {
     tooLong[Symbol.dispose]();
     idle?.[Symbol.dispose]();
     gone.abort(new Error('the connection is closed'));
-    if (origin === undefined && lastName !== undefined) {
+    if (!accepted && lastName !== undefined) {
       refused.record({ way: 'ssh', address, name: lastName, reason: 'key_unknown' });
     }
   });
@@ -82,12 +83,15 @@ export function serveSsh(deps: SshDeps, socket: Socket): void {
         context.reject(['publickey']);
         return;
       }
-      if (proof) origin = username;
+      if (proof) {
+        const mayStill = () => isAuthorized(deps.keysOf(username), { algorithm: key.algo, data: key.data });
+        accepted = { origin: username, mayStill };
+      }
       context.accept();
     });
     client.on('ready', () => {
       tooLong[Symbol.dispose]();
-      if (origin !== undefined) serveSessions(deps, client, { origin, address, signal: gone.signal });
+      if (accepted) serveSessions(deps, client, { ...accepted, address, way: 'ssh' }, gone.signal);
       const watch = () => {
         idle?.[Symbol.dispose]();
         idle = clock.after(IDLE_LIMIT_MS, () => void socket.destroy());
@@ -101,16 +105,13 @@ export function serveSsh(deps: SshDeps, socket: Socket): void {
   server.injectSocket(socket);
 }
 
-interface LoggedIn {
-  readonly origin: string;
-  readonly address: string;
-  /** Aborts when the connection is gone. */
-  readonly signal: AbortSignal;
-}
-
-function serveSessions({ clock, runner }: SshDeps, client: ssh2.Connection, who: LoggedIn): void {
-  const { origin, address, signal } = who;
-  const caller = { origin, address, way: 'ssh' as const };
+/** @param signal aborts when the connection is gone. */
+function serveSessions(
+  { clock, runner }: SshDeps,
+  client: ssh2.Connection,
+  caller: Caller,
+  signal: AbortSignal,
+): void {
   let sessions = 0;
   client.on('session', (accept, reject) => {
     if (sessions >= SESSIONS_LIMIT) {

@@ -1,7 +1,8 @@
-import { createHash } from 'node:crypto';
+import { createHash, generateKeyPairSync } from 'node:crypto';
 import ssh2 from 'ssh2';
 import { gatewayError } from '../errors.ts';
 import { readOrMakeSecret } from '../secret-file.ts';
+import { opensshKey } from './openssh-key.ts';
 
 /** By which clients know this gateway. */
 export interface SshHostKey {
@@ -13,7 +14,10 @@ export interface SshHostKey {
 
 /** The key in a file, made when there is none yet. @throws `secret_file_unusable` */
 export async function readOrMakeSshHostKey(path: string): Promise<SshHostKey> {
-  const privateKey = await readOrMakeSecret(path, () => ssh2.utils.generateKeyPairSync('ed25519').private);
+  const privateKey = await readOrMakeSecret(
+    path,
+    () => opensshKey(generateKeyPairSync('ed25519').privateKey).privateKey,
+  );
   const key = ssh2.utils.parseKey(privateKey);
   if (key instanceof Error || !key.isPrivateKey() || key.type !== 'ssh-ed25519') {
     throw gatewayError(

@@ -2,7 +2,12 @@ import { timingSafeEqual } from 'node:crypto';
 import ssh2 from 'ssh2';
 
 /** Without the older ones that rest on SHA-1, and RSA, whose keys are of any length. */
-const TYPES = ['ssh-ed25519', 'ecdsa-sha2-nistp256', 'ecdsa-sha2-nistp384', 'ecdsa-sha2-nistp521'];
+const TYPES: ReadonlySet<string> = new Set([
+  'ssh-ed25519',
+  'ecdsa-sha2-nistp256',
+  'ecdsa-sha2-nistp384',
+  'ecdsa-sha2-nistp521',
+]);
 
 export const AN_SSH_KEY =
   'expected a line as in an authorized_keys file, without options: "ssh-ed25519 AAAA… comment", or ecdsa-sha2-nistp256, -384 or -521';
@@ -10,7 +15,7 @@ export const AN_SSH_KEY =
 /** Whether it is a public key in the form of a line of `authorized_keys` (sshd(8)), of a kind that is taken. */
 export function isSshKey(line: string): boolean {
   const [, type = '', data = ''] = LINE.exec(line) ?? [];
-  if (!TYPES.includes(type)) return false;
+  if (!TYPES.has(type)) return false;
   const key = ssh2.utils.parseKey(`${type} ${data}`);
   return !(key instanceof Error) && !key.isPrivateKey() && key.type === type;
 }
@@ -36,5 +41,5 @@ export function isAuthorized(lines: readonly string[], { algorithm, data, proof 
   if (line === undefined) return false;
   if (!proof) return true;
   const key = ssh2.utils.parseKey(line);
-  return !(key instanceof Error) && key.verify(proof.signed, proof.signature) === true;
+  return !(key instanceof Error) && key.verify(proof.signed, proof.signature);
 }

@@ -49,7 +49,9 @@ export function serveTelnet({ clock, runner, refused, originOf }: TelnetDeps, so
         break;
       case 'accepted': {
         tooLong[Symbol.dispose]();
-        const caller = { origin: login.origin, address, way: 'telnet' as const };
+        const { origin, token } = login;
+        const mayStill = () => originOf(token) === origin;
+        const caller = { origin, address, way: 'telnet' as const, mayStill };
         const run = runner.run.bind(runner);
         session = new CommandSession({ clock, terminal, run }, { caller, echoes: false });
         session.start();

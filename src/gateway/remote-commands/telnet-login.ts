@@ -4,7 +4,7 @@ import type { LineEvent } from './line-editor.ts';
 export type TelnetLogin =
   | { readonly phase: 'name'; readonly attempts: number }
   | { readonly phase: 'token'; readonly attempts: number; readonly name: string }
-  | { readonly phase: 'accepted'; readonly origin: string }
+  | { readonly phase: 'accepted'; readonly origin: string; readonly token: string }
   | { readonly phase: 'refused' };
 
 export const LOGIN_BEGIN: TelnetLogin = { phase: 'name', attempts: 0 };
@@ -26,8 +26,9 @@ export function telnetLogin(
     case 'name':
       return { phase: 'token', attempts: login.attempts, name: event.line.trim().slice(0, 63) };
     case 'token': {
-      const origin = originOf(event.line.trim());
-      if (origin !== undefined && origin === login.name) return { phase: 'accepted', origin };
+      const token = event.line.trim();
+      const origin = originOf(token);
+      if (origin !== undefined && origin === login.name) return { phase: 'accepted', origin, token };
       const attempts = login.attempts + 1;
       return attempts < ATTEMPTS_LIMIT ? { phase: 'name', attempts } : { phase: 'refused' };
     }
