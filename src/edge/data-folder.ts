@@ -12,6 +12,8 @@ export function dataFolder(folder: string) {
     images: join(folder, 'images'),
     /** Below which origins may name directories as images. */
     imageDirectory: join(folder, 'provided-images'),
+    /** What is put into VMs while they run. */
+    applications: join(folder, 'applications'),
     run: join(folder, 'run'),
     /** Memories of booted guests, from which machines are made quickly. */
     templates: join(folder, 'templates'),
@@ -27,6 +29,8 @@ export function dataFolder(folder: string) {
     auditLog: join(folder, 'audit.log'),
     /** Of origins that were added by command. */
     originTokens: join(folder, 'origin-tokens'),
+    /** Who did what. */
+    auditLog: join(folder, 'audit.log'),
     acceleratorVerdict: join(folder, 'accelerator.json'),
     /** The operator's socket: whoever may open it may do everything. */
     controlSocket: join(folder, 'control.sock'),

@@ -14,6 +14,7 @@ import { openStore } from '../platform/store/index.ts';
 import { AuditLog, Health, type Log, Registry } from '../platform/telemetry/index.ts';
 import {
   AcceleratorProbe,
+  ApplicationStore,
   ImageStore,
   Pool,
   type PoolTables,
@@ -97,13 +98,16 @@ export class Edge implements Closable, AsyncDisposable {
       );
       const audit = parts.add('audit log', new AuditLog({ clock, random, log }, data.auditLog));
       const images = await ImageStore.open({ clock, random }, data.images);
+      const applications = new ApplicationStore({ clock, random }, data.applications);
+      const hypervisor = createHypervisor(deps, config, data);
       const pool = parts.add(
         'pool',
         await Pool.start(
-          { clock, random, log, registry, store, images, hypervisor: createHypervisor(deps, config, data) },
+          { clock, random, log, registry, store, images, applications, hypervisor },
           poolOptions(config, data, origins),
         ),
       );
+      const audit = parts.add('audit log', new AuditLog({ clock, random, log }, data.auditLog));
       const open = parts.add(
         'status server',
         await createApiServer(log, {
@@ -147,7 +151,7 @@ export class Edge implements Closable, AsyncDisposable {
         addPoolReadRoutes(app, pool, images);
       }
       addStatusPage(open);
-      addPoolOperatorRoutes(operator, pool);
+      addPoolOperatorRoutes(operator, pool, audit);
       addOriginRoutes(operator, origins);
       const controlPort = await listen(open, config.control.listen);
       // The store's lock is ours, so a socket that is still there is a dead one's.

@@ -9,6 +9,7 @@
  */
 
 export { type ApplicationKey, readApplicationKey } from './applications/application-signature.ts';
+export { ApplicationStore } from './applications/application-store.ts';
 export type { DeployAuthority, DeployRequest } from './applications/deploy-request.ts';
 export { poolError } from './errors.ts';
 export type { ExecOptions, ExecOutcome } from './guest-commands/guest-commands.ts';

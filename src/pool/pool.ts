@@ -2,9 +2,15 @@ import { mkdir } from 'node:fs/promises';
 import type { Clock, Closable, Random } from '../base/index.ts';
 import type { Store } from '../platform/store/index.ts';
 import type { Log, Registry } from '../platform/telemetry/index.ts';
+import { ApplicationInstaller, type GuestPlace } from './applications/application-installer.ts';
+import { ApplicationLibrary } from './applications/application-library.ts';
+import type { ApplicationStore } from './applications/application-store.ts';
+import { type InstalledApplication, loadApplications } from './applications/application-table.ts';
+import { Applications, type HeldGuest } from './applications/applications.ts';
 import type { DeployRequest } from './applications/deploy-request.ts';
 import { poolError } from './errors.ts';
 import type { ExecOptions, ExecOutcome } from './guest-commands/guest-commands.ts';
+import { GuestConnections } from './guest-commands/guest-connections.ts';
 import type { Hypervisor, Machine } from './hypervisor/hypervisor.ts';
 import { ImageLibrary, type OwnImage } from './image-library.ts';
 import type { ImageStore, StoredImage } from './images/image-store.ts';
@@ -33,6 +39,7 @@ export interface PoolDeps {
   readonly registry: Registry;
   readonly store: Store<PoolTables>;
   readonly images: ImageStore;
+  readonly applications: ApplicationStore;
   readonly hypervisor: Hypervisor;
   readonly probe?: HttpProbe;
 }
@@ -63,21 +70,30 @@ export class Pool implements Closable {
   readonly #operations: Operations;
   readonly #library: ImageLibrary;
   readonly #requests: VmRequests;
+  readonly #connections: GuestConnections;
+  readonly #applications: Applications;
   readonly #vms = new Map<string, VersionedVm>();
   readonly #listeners = new Set<() => void>();
   readonly #metrics: ReturnType<typeof poolMetrics>;
   #isClosing = false;
   #closing: Promise<void> | undefined;
 
-  private constructor(deps: PoolDeps, options: PoolOptions, operations: Operations) {
+  private constructor(
+    deps: PoolDeps,
+    options: PoolOptions,
+    operations: Operations,
+    installed: readonly InstalledApplication[],
+  ) {
+    const { log, clock, probe = probeHttp } = deps;
     this.#deps = deps;
     this.#options = options;
     this.#operations = operations;
+    const policyFor = (owner: string) => ({
+      directoryRoot: options.imageDirectoryRoot,
+      servers: { listed: options.imageHosts(owner), ownServer: options.upstreamOf?.(owner) },
+    });
     this.#library = new ImageLibrary(deps, {
-      policyFor: (owner) => ({
-        directoryRoot: options.imageDirectoryRoot,
-        servers: { listed: options.imageHosts(owner), ownServer: options.upstreamOf?.(owner) },
-      }),
+      policyFor,
       limitBytes: options.imageLimitBytes ?? Number.POSITIVE_INFINITY,
       inUse: () => this.#imagesInUse(),
     });
@@ -92,6 +108,22 @@ export class Pool implements Closable {
       },
       options,
     );
+    this.#connections = new GuestConnections(deps);
+    this.#applications = new Applications(
+      {
+        ...deps,
+        operations,
+        held: deps.applications,
+        library: new ApplicationLibrary({ clock, store: deps.applications }, policyFor),
+        installer: new ApplicationInstaller(
+          { clock, log, probe, connections: this.#connections },
+          options.readyTimeoutMs,
+        ),
+        hold: (vm, signal) => this.#hold(vm, signal),
+        announce: () => this.#announce(),
+      },
+      installed,
+    );
     this.#metrics = poolMetrics(deps.registry, () => this.list());
   }
 
@@ -103,13 +135,14 @@ export class Pool implements Closable {
     const { kept, unwanted } = assignMachines(records, await loadMachines(store.db), left.machines);
     await Promise.all(unwanted.map((machine) => machine.stop()));
     reportLeftMachines(deps.log, kept.length, left.endedCount + unwanted.length);
-    const pool = new Pool(deps, options, await Operations.open(deps));
+    const pool = new Pool(deps, options, await Operations.open(deps), await loadApplications(store.db));
     for (const record of records) {
       const own = kept.filter(({ name }) => name === record.name);
       const machines = new Map(own.map(({ version, machine }) => [version, machine]));
       pool.#vms.set(record.name, pool.#newVm(record, machines));
     }
     for (const vm of pool.#vms.values()) vm.start();
+    await pool.#applications.resume();
     // What serves already is not to be missing from the first routes that the gateway makes.
     const known = new AbortController();
     void Promise.all([...pool.#vms.values()].map((vm) => vm.adoption)).then(() => known.abort());
@@ -119,12 +152,12 @@ export class Pool implements Closable {
   }
 
   list(): Vm[] {
-    return [...this.#vms.values()].map((vm) => vm.describe());
+    return [...this.#vms.values()].map((vm) => this.#describe(vm));
   }
 
   /** @throws `vm_not_found` */
   get(name: string): Vm {
-    return this.#find(name).describe();
+    return this.#describe(this.#find(name));
   }
 
   /**
@@ -170,7 +203,13 @@ export class Pool implements Closable {
   /** Ends a VM and forgets it. @throws `vm_not_found` */
   async remove(name: string): Promise<void> {
     const vm = this.#find(name);
-    await vm.end(() => this.#deps.store.transaction((transaction) => deleteVm(transaction, name)));
+    await vm.end(() =>
+      this.#deps.store.transaction(async (transaction) => {
+        await deleteVm(transaction, name);
+        await this.#applications.deleteOf(transaction, name);
+      }),
+    );
+    await this.#applications.forget(name);
     if (this.#vms.get(name) === vm) this.#vms.delete(name);
     this.#announce();
   }
@@ -212,24 +251,30 @@ export class Pool implements Closable {
    * Puts an application into a VM that runs, in the place of what serves there [gateway G14]. The operation ends when it
    * answers; when it does not in time, what served before is put back.
    *
-   * @throws `vm_not_found`, `applications_unsupported`, `request_key_reused`, and what is wrong with the reference.
+   * @throws `vm_not_found`, `application_not_found`, `request_key_reused`, and what is wrong with the reference.
    */
-  deploy(_request: DeployRequest, _once?: Once): Promise<Operation> {
-    throw poolError('applications_unsupported', 'not there yet');
+  async deploy(request: DeployRequest, once?: Once): Promise<Operation> {
+    const { vm, owner } = request;
+    const { version } = this.#findOwn(vm, owner).versions.current;
+    return this.#applications.deploy(request, version, once && { ...once, owner });
   }
 
   /** Takes the application out of a VM: what its image serves is back. @throws `vm_not_found`, `application_not_found` */
-  withdrawApplication(_vm: string, _owner: string, _once?: Once): Promise<Operation> {
-    throw poolError('applications_unsupported', 'not there yet');
+  async withdrawApplication(vm: string, owner: string, once?: Once): Promise<Operation> {
+    const { version } = this.#findOwn(vm, owner).versions.current;
+    return this.#applications.withdraw(vm, owner, version, once && { ...once, owner });
   }
 
   /**
    * Runs a program in the guest of a VM that is ready. No shell comes between: each argument arrives as it is.
    *
-   * @throws `vm_not_found`, `vm_not_ready`, `guest_agent_missing`, `guest_command_failed`, `guest_command_timeout`
+   * @throws `vm_not_found`, `vm_not_ready`, `guest_agent_missing`, `guest_busy`, `guest_command_failed`,
+   *   `guest_command_invalid`, `guest_command_timeout`
    */
-  exec(_name: string, _argv: readonly string[], _options: ExecOptions): Promise<ExecOutcome> {
-    throw poolError('applications_unsupported', 'not there yet');
+  async exec(name: string, argv: readonly string[], options: ExecOptions): Promise<ExecOutcome> {
+    using guest = this.#find(name).hold();
+    if (!guest) throw poolError('vm_not_ready', `the VM ${name} does not serve just now`);
+    return this.#connections.exec(guest.machine, argv, options);
   }
 
   /** Calls `listener` after every change of any VM, until it is disposed of. */
@@ -246,8 +291,33 @@ export class Pool implements Closable {
   }
 
   async #close(): Promise<void> {
+    await this.#applications.close();
     await Promise.all([...this.#vms.values()].map((vm) => vm.close()));
+    await this.#connections.close();
     await this.#operations.close();
+  }
+
+  #describe(vm: VersionedVm): Vm {
+    return { ...vm.describe(), ...this.#applications.describe(vm.name) };
+  }
+
+  #findOwn(name: string, owner: string): VersionedVm {
+    const vm = this.#vms.get(name);
+    if (vm?.owner === owner) return vm;
+    throw poolError('vm_not_found', `no VM of ${owner} is named ${name}`);
+  }
+
+  /** Waits for a VM that does not serve just now. */
+  async #hold(name: string, signal: AbortSignal): Promise<HeldGuest> {
+    for (;;) {
+      signal.throwIfAborted();
+      const guest = this.#find(name).hold();
+      if (guest) return guest;
+      const { promise, resolve } = Promise.withResolvers<void>();
+      using _changes = this.subscribe(resolve);
+      signal.addEventListener('abort', () => resolve(), { once: true });
+      await promise;
+    }
   }
 
   #find(name: string): VersionedVm {
@@ -267,7 +337,19 @@ export class Pool implements Closable {
           const fetchImage = (wanted: VmSpec, signal: AbortSignal) => this.#fetchImage(vm, wanted, signal);
           const recordMachine = ({ name, version }: VmSpec, machineId: string) =>
             saveMachine(store.db, { name, version, machineId });
-          const deps = { clock, random, log, hypervisor, probe, fetchImage, recordMachine, onChange };
+          const furnish = ({ name }: VmSpec, place: GuestPlace, signal: AbortSignal) =>
+            this.#applications.bringTo(name, place, signal);
+          const deps = {
+            clock,
+            random,
+            log,
+            hypervisor,
+            probe,
+            fetchImage,
+            recordMachine,
+            furnish,
+            onChange,
+          };
           return new VmSupervisor(deps, spec, this.#options.readyTimeoutMs, machines.get(spec.version));
         },
         save: (versions, also) =>

@@ -121,9 +121,9 @@ export type Application = z.infer<typeof applicationSchema>;
 
 /** An application on its way into a VM. */
 export const deploymentSchema = z.object({
+  /** Empty when the one that runs is to be taken out. */
   applicationRef: z.string(),
   phase: z.enum(['fetching', 'installing']),
-  progress: progressSchema.optional(),
 });
 
 export const vmSchema = z.object({
@@ -186,3 +186,24 @@ export const operationSchema = z.object({
   finishedAtMs: z.number().optional(),
 });
 export type Operation = z.infer<typeof operationSchema>;
+
+/** A program that is to run in a guest. */
+export const execRequestSchema = z.strictObject({
+  argv: z.array(z.string()).min(1).max(1000),
+  /** A program that has not ended by then is killed. */
+  limitMs: z.int().min(1).max(600_000).default(60_000),
+  /** Of each of its outputs. */
+  outputLimitBytes: z
+    .int()
+    .min(0)
+    .max(16 * 2 ** 20)
+    .default(2 ** 20),
+});
+
+/** How it ended; its outputs in base64. */
+export const execOutcomeSchema = z.object({
+  status: z.int(),
+  truncated: z.boolean(),
+  stdout: z.string(),
+  stderr: z.string(),
+});

@@ -7,6 +7,7 @@ import { SMALL, untilVm } from '../../test/support/test-pool.ts';
 import { systemClock, systemRandom } from '../base/index.ts';
 import { openStore, type Store } from '../platform/store/index.ts';
 import { Registry, silentLog } from '../platform/telemetry/index.ts';
+import { ApplicationStore } from './applications/application-store.ts';
 import type { Machine } from './hypervisor/hypervisor.ts';
 import { directorySource } from './images/image-source.ts';
 import { ImageStore, type StoredImage } from './images/image-store.ts';
@@ -54,9 +55,20 @@ describe('a pool that finds machines running', () => {
 
   const startMachine = (id: string) =>
     hypervisor.start({ id, name: id, image, configuration: SMALL }, new AbortController().signal);
+  const applications = () => new ApplicationStore({ clock, random }, join(folder, 'applications'));
   async function startPool(probe: HttpProbe = probeHttp): Promise<Pool> {
     pool = await Pool.start(
-      { clock, random, log: silentLog, registry: new Registry(), store, images, hypervisor, probe },
+      {
+        clock,
+        random,
+        log: silentLog,
+        registry: new Registry(),
+        store,
+        images,
+        applications: applications(),
+        hypervisor,
+        probe,
+      },
       {
         imageDirectoryRoot: join(folder, 'provided'),
         imageHosts: () => [],

@@ -36,6 +36,7 @@ const hypervisor: Hypervisor = {
       startedAtMs: clock.monotonicMs(),
       addresses: [{ host: name, port: 80 }],
       accelerator: 'tcg',
+      commandSocket: undefined,
       exited,
       stop: async () => void machines.delete(name),
     };
@@ -67,6 +68,7 @@ beforeEach(async () => {
               return { digest: imageDigest, manifest: MANIFEST } as StoredImage;
             },
             recordMachine: async () => undefined,
+            furnish: async () => undefined,
             onChange,
           },
           spec,

@@ -1,5 +1,6 @@
 import type { Clock, Closable } from '../base/index.ts';
 import type { Log } from '../platform/telemetry/index.ts';
+import type { HeldGuest } from './applications/applications.ts';
 import type { Taken } from './capacity.ts';
 import { poolError } from './errors.ts';
 import type { Also } from './operations.ts';
@@ -66,6 +67,11 @@ export class VersionedVm implements Closable {
   /** The machine of the version that serves, for its console. */
   get machineId(): string | undefined {
     return this.#supervisorOf(this.#versions.current).machineId;
+  }
+
+  /** The guest of the version that serves, if one does: see `VmSupervisor`. */
+  hold(): HeldGuest | undefined {
+    return this.#supervisorOf(this.#versions.current).hold();
   }
 
   get taken(): Taken {

@@ -8,6 +8,8 @@ import {
   randomId,
 } from '../base/index.ts';
 import type { Log } from '../platform/telemetry/index.ts';
+import type { GuestPlace } from './applications/application-installer.ts';
+import type { HeldGuest } from './applications/applications.ts';
 import { poolError } from './errors.ts';
 import type { Hypervisor, Machine } from './hypervisor/hypervisor.ts';
 import type { StoredImage } from './images/image-store.ts';
@@ -40,6 +42,8 @@ export interface SupervisorDeps {
   readonly fetchImage: (spec: VmSpec, signal: AbortSignal) => Promise<StoredImage>;
   /** Keeps which machine is the version's from now on; called before it is started. */
   readonly recordMachine: (spec: VmSpec, machineId: string) => Promise<void>;
+  /** Puts into a guest that answers what is wanted there beside its image. */
+  readonly furnish: (spec: VmSpec, place: GuestPlace, signal: AbortSignal) => Promise<void>;
   /** Called after every change of phase. */
   readonly onChange: (supervisor: VmSupervisor, previous: VmState['phase']) => void;
 }
@@ -53,6 +57,7 @@ const FINAL_CODES = [
   'image_outside_root',
   'image_withdrawn',
   'configuration_too_small',
+  'applications_unsupported',
 ];
 
 const LEAST_ANSWER_LIMIT_MS = 10_000;
@@ -71,6 +76,10 @@ export class VmSupervisor {
   #lastStart: Vm['lastStart'];
   #running: Promise<void> | undefined;
   #left: Machine | undefined;
+  /** What the machine that serves was made from. */
+  #image: StoredImage | undefined;
+  /** How many are just changing what serves in the guest. */
+  #holders = 0;
   readonly #adoption = Promise.withResolvers<void>();
 
   /** @param left a machine that an earlier process of ours started for the same: this one's now. */
@@ -99,6 +108,17 @@ export class VmSupervisor {
   /** The machine that runs for it now or ran last, for its console. */
   get machineId(): string | undefined {
     return this.#machineId;
+  }
+
+  /** The guest, when it serves, for whoever changes it: until it is let go, that it does not answer is no sign of its death. */
+  hold(): HeldGuest | undefined {
+    if (this.state.phase !== 'ready' || !this.#image) return undefined;
+    const { machine } = this.state;
+    this.#holders += 1;
+    const letGo = () => {
+      this.#holders -= 1;
+    };
+    return { machine, manifest: this.#image.manifest, [Symbol.dispose]: letGo };
   }
 
   describe(): Vm {
@@ -180,6 +200,7 @@ export class VmSupervisor {
     const machine = await hypervisor.start({ id: this.#machineId, name, image, configuration }, signal);
     try {
       await this.#untilAnswering(machine, image, signal);
+      await this.#furnish(machine, image, signal);
       const nowMs = clock.monotonicMs();
       this.#lastStart = {
         fetchMs: fetchedMs - startMs,
@@ -204,6 +225,7 @@ export class VmSupervisor {
       if (!(await probe(clock, machine.addresses[0], readyPath, LIFE_SIGN_LIMIT_MS, signal))) {
         throw poolError('machine_failed', 'the guest did not answer when its machine was taken over');
       }
+      await this.#furnish(machine, image, signal);
       this.#apply({ kind: 'adopted', machine });
       this.#adoption.resolve();
       throw poolError('machine_failed', await this.#untilDead(machine, image, signal));
@@ -211,6 +233,11 @@ export class VmSupervisor {
       this.#adoption.resolve();
       await machine.stop();
     }
+  }
+
+  async #furnish(machine: Machine, image: StoredImage, signal: AbortSignal): Promise<void> {
+    this.#image = image;
+    await this.#deps.furnish(this.#spec, { machine, manifest: image.manifest }, signal);
   }
 
   async #untilAnswering(machine: Machine, image: StoredImage, signal: AbortSignal): Promise<void> {
@@ -241,10 +268,11 @@ export class VmSupervisor {
     const { clock, probe } = this.#deps;
     const watching = new AbortController();
     const either = AbortSignal.any([signal, watching.signal]);
+    const look: HttpProbe = async (...place) => this.#holders > 0 || probe(...place);
     try {
       return await Promise.race([
         machine.exited,
-        untilUnresponsive(clock, probe, machine.addresses[0], image.manifest.http.readyPath, either),
+        untilUnresponsive(clock, look, machine.addresses[0], image.manifest.http.readyPath, either),
       ]);
     } finally {
       watching.abort();

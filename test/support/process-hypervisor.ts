@@ -23,6 +23,8 @@ export class ProcessHypervisor implements Hypervisor {
   /** Starts that are to fail, one after the other. */
   failures: Error[] = [];
   starts = 0;
+  /** Where somebody listens for a machine, as an agent in its guest would. */
+  commandSocketOf: ((id: string) => string) | undefined;
 
   async start(spec: MachineSpec, signal: AbortSignal): Promise<StartedMachine> {
     this.starts += 1;
@@ -53,6 +55,7 @@ export class ProcessHypervisor implements Hypervisor {
       pid: child.pid ?? 0,
       addresses: [{ host: '127.0.0.1', port }],
       accelerator: 'tcg',
+      commandSocket: this.commandSocketOf?.(spec.id),
       exited,
       stop: async () => {
         child.kill('SIGKILL');

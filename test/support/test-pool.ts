@@ -2,7 +2,14 @@ import { join } from 'node:path';
 import { systemClock, systemRandom } from '../../src/base/index.ts';
 import { openStore, type Store } from '../../src/platform/store/index.ts';
 import { Registry, silentLog } from '../../src/platform/telemetry/index.ts';
-import { ImageStore, Pool, type PoolOptions, type PoolTables, poolMigrations } from '../../src/pool/index.ts';
+import {
+  ApplicationStore,
+  ImageStore,
+  Pool,
+  type PoolOptions,
+  type PoolTables,
+  poolMigrations,
+} from '../../src/pool/index.ts';
 import { writeImageFolder } from './image-folder.ts';
 import { ProcessHypervisor } from './process-hypervisor.ts';
 
@@ -17,8 +24,9 @@ export async function startTestPool(folder: string, options: Partial<PoolOptions
   const store: Store<PoolTables> = await openStore<PoolTables>(join(folder, 'orilla.db'), poolMigrations);
   const images = await ImageStore.open({ clock, random }, join(folder, 'images'));
   const digest = await writeImageFolder(join(folder, 'provided', 'photos'));
+  const applications = new ApplicationStore({ clock, random }, join(folder, 'applications'));
   const pool = await Pool.start(
-    { clock, random, log: silentLog, registry, store, images, hypervisor },
+    { clock, random, log: silentLog, registry, store, images, applications, hypervisor },
     {
       imageDirectoryRoot: join(folder, 'provided'),
       imageHosts: () => [],
@@ -32,6 +40,7 @@ export async function startTestPool(folder: string, options: Partial<PoolOptions
     pool,
     hypervisor,
     images,
+    applications,
     registry,
     digest,
     close: async () => {

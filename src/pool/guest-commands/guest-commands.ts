@@ -1,5 +1,5 @@
 export interface ExecOptions {
-  /** `NAME` → value, added to what the guest's agent has. */
+  /** All of its environment; the agent's own when absent. */
   readonly env?: Readonly<Record<string, string>>;
   /** For its standard input; at most 1 MiB. */
   readonly input?: Uint8Array;

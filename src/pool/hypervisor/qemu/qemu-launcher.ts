@@ -159,7 +159,8 @@ export class QemuLauncher {
       await qemu.kill();
       await exited;
     };
-    return { id: basename(directory), pid: qemu.pid, addresses, accelerator, exited, stop };
+    const commandSocket = join(directory, RUN_FILES.commands);
+    return { id: basename(directory), pid: qemu.pid, addresses, accelerator, commandSocket, exited, stop };
   }
 }
 
