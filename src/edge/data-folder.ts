@@ -25,8 +25,6 @@ export function dataFolder(folder: string) {
     gatewayKey: join(folder, 'gateway-key.pem'),
     /** By which clients know the gateway's SSH server. */
     sshHostKey: join(folder, 'ssh-host-key'),
-    /** Who asked for what. */
-    auditLog: join(folder, 'audit.log'),
     /** Of origins that were added by command. */
     originTokens: join(folder, 'origin-tokens'),
     /** Who did what. */

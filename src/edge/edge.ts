@@ -96,7 +96,6 @@ export class Edge implements Closable, AsyncDisposable {
         { edgeDomain: config.gateway.edgeDomain, tokenFolder: data.originTokens },
         configuredOrigins(config, applicationKeys),
       );
-      const audit = parts.add('audit log', new AuditLog({ clock, random, log }, data.auditLog));
       const images = await ImageStore.open({ clock, random }, data.images);
       const applications = new ApplicationStore({ clock, random }, data.applications);
       const hypervisor = createHypervisor(deps, config, data);

@@ -79,7 +79,6 @@ export type WantedApplication = z.infer<typeof applicationRequestSchema>['applic
 const deploymentShownSchema = z.object({
   applicationRef: z.string(),
   status: deploymentSchema.shape.phase,
-  progress: progressSchema.optional(),
 });
 
 /** What the API says of the application in a VM. */

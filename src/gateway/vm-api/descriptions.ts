@@ -65,7 +65,6 @@ const deploymentOf = ({ deployment }: Vm): LoadedVm['deployment'] =>
   deployment && {
     applicationRef: deployment.applicationRef,
     status: deployment.phase,
-    progress: deployment.progress,
   };
 
 const APPLICATION_KINDS: ReadonlySet<Operation['kind']> = new Set(['deploy', 'withdraw']);
@@ -80,7 +79,8 @@ export function describeOperation(operation: Operation, vm: Vm | undefined): Sho
     status,
     virtualmachine: operation.vm,
     version,
-    ...(status === 'running' && side && { phase: side.phase, progress: side.progress }),
+    ...(status === 'running' && side && { phase: side.phase }),
+    ...(status === 'running' && side && 'progress' in side && { progress: side.progress }),
     reason: status === 'running' ? (side && 'reason' in side ? side.reason : undefined) : reason,
     createdAt: new Date(createdAtMs).toISOString(),
     finishedAt: finishedAtMs === undefined ? undefined : new Date(finishedAtMs).toISOString(),
