@@ -8,7 +8,13 @@
  * @module
  */
 
-export { type ApplicationKey, readApplicationKey } from './applications/application-signature.ts';
+export { packApplication } from './applications/application-archive.ts';
+export {
+  type ApplicationKey,
+  readApplicationKey,
+  signApplication,
+} from './applications/application-signature.ts';
+export { fileSource, operatorUrlSource } from './applications/application-source.ts';
 export { ApplicationStore } from './applications/application-store.ts';
 export type { DeployAuthority, DeployRequest } from './applications/deploy-request.ts';
 export { poolError } from './errors.ts';
