@@ -127,8 +127,12 @@ function checkUsage(wanted: z.input<typeof newOriginSchema>): void {
   if (!issue) return;
   const option = OPTIONS[issue.path.filter((part) => typeof part === 'string').join('.')] ?? '<name>';
   const expected = issue.message.replace(/^(?:Invalid input|Too [a-z]+): /, '');
-  throw cliError('wrong_usage', `${option}: got ${JSON.stringify(issue.input)}: ${expected}`);
+  // A private key that was named by mistake is not shown to whoever reads along.
+  const got = KEY_OPTIONS.has(option) ? '' : `got ${JSON.stringify(issue.input)}: `;
+  throw cliError('wrong_usage', `${option}: ${got}${expected}`);
 }
+
+const KEY_OPTIONS: ReadonlySet<string> = new Set(['--ssh-key', '--application-key']);
 
 const OPTIONS: Readonly<Record<string, string>> = {
   hosts: '--host',
