@@ -221,6 +221,32 @@ describe('commands by SSH', () => {
     expect((await exec(await login(), 'vm ls')).status).toBe(0);
   });
 
+  it('end with the connection on which nothing is asked for 10 min, though the client is there', async () => {
+    const client = await login();
+    const closed = new Promise((resolve) => client.once('close', () => resolve(undefined)));
+    await clock.advance(599_000);
+    expect((await exec(client, 'vm ls')).status).toBe(0);
+    await clock.advance(599_000);
+    expect((await exec(client, 'vm ls')).status).toBe(0);
+    await clock.advance(600_000);
+    await closed;
+  });
+
+  it('go on for others, whatever somebody sends', async () => {
+    const ident = 'SSH-2.0-x\r\n';
+    for (const said of [
+      'GET / HTTP/1.1\r\n\r\n',
+      'x'.repeat(100_000),
+      `${ident}${'\u0000'.repeat(5000)}`,
+      `${ident}${'ÿ'.repeat(5000)}`,
+    ]) {
+      const { socket, closed } = plainConnection(commands.ports.ssh);
+      socket.write(Buffer.from(said, 'latin1'));
+      await closed;
+    }
+    expect((await exec(await login(), 'vm ls')).status).toBe(0);
+  });
+
   it('come with a host key that is made once, in a file that its owner alone can read', async () => {
     const file = join(folder, 'ssh-host-key');
     expect((await stat(file)).mode & 0o777).toBe(0o600);

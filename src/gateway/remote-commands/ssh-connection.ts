@@ -24,7 +24,7 @@ const LOGIN_LIMIT_MS = 30_000;
 /** Programs offer all keys that they have, one after the other. */
 const ATTEMPTS_LIMIT = 12;
 const SESSIONS_LIMIT = 4;
-/** A connection on which nothing is asked; what is asked has limits of its own. */
+/** A connection on which nothing is asked: longer than any command or session may take. */
 const IDLE_LIMIT_MS = 10 * 60_000;
 
 /** What OpenSSH and every client of these years speak, and nothing older. */
@@ -48,6 +48,12 @@ export function serveSsh(deps: SshDeps, socket: Socket): void {
   let idle: Disposable | undefined;
   let lastName: string | undefined;
   let accepted: Pick<Caller, 'origin' | 'mayStill'> | undefined;
+  // By what is asked, not by what comes: who answers our probes may be asleep all the same.
+  const watch = () => {
+    idle?.[Symbol.dispose]();
+    if (gone.signal.aborted) return;
+    idle = clock.after(IDLE_LIMIT_MS, () => void socket.destroy());
+  };
   const tooLong = clock.after(LOGIN_LIMIT_MS, () => void socket.destroy());
   socket.on('close', () => {
     tooLong[Symbol.dispose]();
@@ -91,13 +97,8 @@ export function serveSsh(deps: SshDeps, socket: Socket): void {
     });
     client.on('ready', () => {
       tooLong[Symbol.dispose]();
-      if (accepted) serveSessions(deps, client, { ...accepted, address, way: 'ssh' }, gone.signal);
-      const watch = () => {
-        idle?.[Symbol.dispose]();
-        idle = clock.after(IDLE_LIMIT_MS, () => void socket.destroy());
-      };
+      if (accepted) serveSessions(deps, client, { ...accepted, address, way: 'ssh' }, gone.signal, watch);
       watch();
-      socket.on('data', watch);
     });
     // What a peer does wrong is its own affair: the connection ends.
     client.on('error', (error) => log.debug({ reason: error.message }, 'ssh connection failed'));
@@ -105,12 +106,16 @@ export function serveSsh(deps: SshDeps, socket: Socket): void {
   server.injectSocket(socket);
 }
 
-/** @param signal aborts when the connection is gone. */
+/**
+ * @param signal aborts when the connection is gone.
+ * @param watch is called whenever something is asked.
+ */
 function serveSessions(
   { clock, runner }: SshDeps,
   client: ssh2.Connection,
   caller: Caller,
   signal: AbortSignal,
+  watch: () => void,
 ): void {
   let sessions = 0;
   client.on('session', (accept, reject) => {
@@ -119,16 +124,19 @@ function serveSessions(
       return;
     }
     sessions += 1;
+    watch();
     let hasTerminal = false;
     const session = accept();
     session.on('close', () => {
       sessions -= 1;
+      watch();
     });
     session.on('pty', (acceptPty) => {
       hasTerminal = true;
       acceptPty?.();
     });
     session.on('exec', (acceptExec, _reject, { command }) => {
+      watch();
       const channel = acceptExec();
       channel.on('error', () => undefined);
       // What a program might write to its input is for nobody.
@@ -157,6 +165,7 @@ function serveSessions(
         { caller, echoes: hasTerminal },
       );
       channel.on('data', (octets: Buffer) => {
+        watch();
         for (const event of editor.push(octets)) commands.take(event);
       });
       channel.on('end', () => commands.finish());
