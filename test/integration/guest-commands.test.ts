@@ -3,10 +3,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { deadline, systemClock, systemRandom } from '../../src/base/index.ts';
-import { silentLog } from '../../src/platform/telemetry/index.ts';
 import { AgentCommands } from '../../src/pool/guest-commands/agent-commands.ts';
 import { type Machine, QemuHypervisor } from '../../src/pool/index.ts';
 import { guestCommandsSuite } from '../support/guest-commands-suite.ts';
+import { QEMU_DEPS } from '../support/qemu-deps.ts';
 import { PATIENCE_MS } from '../support/running-orilla.ts';
 import { needs } from '../support/tools.ts';
 import { storedImage, webImage } from '../support/web-image.ts';
@@ -19,16 +19,12 @@ needs('qemu-system-x86_64')('commands in a guest that is a clone', () => {
   beforeAll(async () => {
     folder = mkdtempSync(join(tmpdir(), 'o-'));
     const image = await storedImage(await webImage(), join(folder, 'images'));
-    const hypervisor = new QemuHypervisor(
-      { clock: systemClock, log: silentLog, chooseAccelerator: async () => 'tcg' },
-      join(folder, 'run'),
-      { folder: join(folder, 'templates'), random: systemRandom },
-    );
+    const hypervisor = new QemuHypervisor(QEMU_DEPS, join(folder, 'run'), join(folder, 'templates'));
     const configuration = { cpus: 1, memoryBytes: 192 * 2 ** 20, diskBytes: 0 };
-    const spec = { id: 'clone', name: 'clone', image, configuration };
+    const spec = { name: 'clone', image, configuration };
     const signal = deadline(systemClock, PATIENCE_MS);
     await hypervisor.prepare(spec, signal);
-    machine = await hypervisor.start(spec, signal);
+    machine = await hypervisor.start(spec, signal, async () => undefined);
     commands = new AgentCommands({ clock: systemClock, random: systemRandom }, machine.commandSocket!);
   }, PATIENCE_MS);
   afterAll(async () => {

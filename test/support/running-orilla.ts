@@ -15,6 +15,8 @@ const LOOK_INTERVAL_MS = 20;
 export interface OriginOptions {
   readonly port: number;
   readonly hosts?: readonly string[];
+  /** What the configuration says of its offload, beside the token's file. */
+  readonly offload?: object;
 }
 
 export interface OrillaOptions {
@@ -47,9 +49,13 @@ export function configuration({
       ...gateway,
       api: { listen },
       origins: Object.fromEntries(
-        Object.entries(origins).map(([name, { port, hosts = [`${name}.example`] }]) => [
+        Object.entries(origins).map(([name, { port, hosts = [`${name}.example`], offload }]) => [
           name,
-          { hosts, upstream: `http://127.0.0.1:${port}`, offload: { tokenFile: `${name}.token` } },
+          {
+            hosts,
+            upstream: `http://127.0.0.1:${port}`,
+            offload: { tokenFile: `${name}.token`, ...offload },
+          },
         ]),
       ),
     },
