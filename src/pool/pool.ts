@@ -1,6 +1,5 @@
 import { mkdir } from 'node:fs/promises';
 import type { Closable } from '../base/index.ts';
-import type { Log } from '../platform/telemetry/index.ts';
 import { ApplicationInstaller } from './applications/application-installer.ts';
 import { ApplicationLibrary } from './applications/application-library.ts';
 import { type InstalledApplication, loadApplications } from './applications/application-table.ts';
@@ -16,6 +15,7 @@ import { poolMetrics } from './metrics.ts';
 import { Operations } from './operations.ts';
 import type { PoolDeps, PoolOptions } from './pool-deps.ts';
 import { probeHttp } from './readiness.ts';
+import { SavedMachines } from './saved-machines.ts';
 import type { Operation, SuspendedBy, Upgrade, Vm } from './schema.ts';
 import { Snapshots } from './snapshots.ts';
 import { loadRunningUpgrades } from './upgrade-table.ts';
@@ -50,6 +50,7 @@ export class Pool implements Closable {
   readonly #library: ImageLibrary;
   readonly #requests: VmRequests;
   readonly #factory: VmFactory;
+  readonly #saved: SavedMachines;
   readonly snapshots: VmSnapshots;
   readonly upgrades: Upgrades;
   readonly #connections: GuestConnections;
@@ -70,6 +71,7 @@ export class Pool implements Closable {
     const { log, clock, probe = probeHttp } = deps;
     this.#deps = deps;
     const snapshots = new Snapshots(deps, options.savedFolder);
+    this.#saved = new SavedMachines(options.savedFolder);
     this.#operations = operations;
     const policyFor = (owner: string) => ({
       directoryRoot: options.imageDirectoryRoot,
@@ -112,6 +114,7 @@ export class Pool implements Closable {
         ...deps,
         library: this.#library,
         snapshots,
+        saved: this.#saved,
         furnish: ({ name }, place, signal) => this.#applications.bringTo(name, place, signal),
         quiet: async (vm) => this.#quiet?.(vm),
         checkRoom: (vm) => this.#requests.checkRoom(vm),
@@ -134,14 +137,17 @@ export class Pool implements Closable {
   }
 
   static async start(deps: PoolDeps, options: PoolOptions): Promise<Pool> {
-    const { clock, store, hypervisor, disks, images } = deps;
+    const { clock, log, store, hypervisor, disks, images } = deps;
     await mkdir(options.imageDirectoryRoot, { recursive: true });
     const records = await loadVmRecords(store.db);
     const left = await hypervisor.takeOver();
     const { kept, unwanted } = assignMachines(records, await loadMachines(store.db), left.machines);
     await Promise.all(unwanted.map((machine) => machine.stop()));
     await disks.collect(new Map(records.map(({ name, versions }) => [name, imagesOf(versions)])));
-    reportLeftMachines(deps.log, kept.length, left.endedCount + unwanted.length);
+    await new SavedMachines(options.savedFolder).collect(new Set(records.map(({ name }) => name)));
+    const endedCount = left.endedCount + unwanted.length;
+    if (kept.length > 0) log.info({ count: kept.length }, 'took over machines of an earlier process');
+    if (endedCount > 0) log.warn({ count: endedCount }, 'ended machines of an earlier process');
     const imagesOnDisks = (await images.list()).filter(({ manifest }) => manifest.disks !== undefined);
     const pool = new Pool(deps, options, {
       operations: await Operations.open(deps),
@@ -229,6 +235,7 @@ export class Pool implements Closable {
     );
     await this.#applications.forget(name);
     await disks.remove(name);
+    await this.#saved.forgetVm(name);
     if (this.#vms.get(name) === vm) this.#vms.delete(name);
     this.#announce();
   }
@@ -333,9 +340,9 @@ export class Pool implements Closable {
   }
 
   async #close(): Promise<void> {
+    await this.upgrades.close();
     await this.#applications.close();
     await Promise.all([...this.#vms.values()].map((vm) => vm.close()));
-    await this.upgrades.close();
     await this.#connections.close();
     await this.#operations.close();
   }
@@ -378,9 +385,7 @@ export class Pool implements Closable {
   #observe(vm: Vm, previous: Vm['phase']): void {
     const { name, version, phase, reason, lastStart } = vm;
     this.#deps.log.info({ vm: name, version, phase, reason, ...lastStart }, 'vm changed phase');
-    if (phase === 'ready' && previous === 'starting' && lastStart) this.#metrics.observeStart(lastStart);
-    const hasServed = previous === 'ready' || previous === 'suspending';
-    if (hasServed && (phase === 'waiting' || phase === 'failed')) this.#metrics.countCrash();
+    this.#metrics.observe(vm, previous);
   }
 
   #announce(): void {
@@ -391,9 +396,4 @@ export class Pool implements Closable {
     }
     for (const listener of this.#listeners) listener();
   }
-}
-
-function reportLeftMachines(log: Log, keptCount: number, endedCount: number): void {
-  if (keptCount > 0) log.info({ count: keptCount }, 'took over machines of an earlier process');
-  if (endedCount > 0) log.warn({ count: endedCount }, 'ended machines of an earlier process');
 }

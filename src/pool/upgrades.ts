@@ -115,6 +115,8 @@ export class Upgrades implements Closable {
     try {
       await this.#deps.requests.change({ name, owner, imageRef, imageDigest, configuration });
     } catch (error) {
+      // VMs are not changed any more: it goes on at the next start.
+      if (this.#isClosing) return;
       const reason = messageOf(error);
       const steps = upgrade.steps.map((step) =>
         step.vm === name ? { ...step, status: 'failed' as const, reason } : step,
