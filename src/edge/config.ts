@@ -157,6 +157,7 @@ const configSchema = z
           .refine((durationMs) => durationMs >= 1000, 'expected 1 s at least')
           .optional(),
         accelerator: z.enum(['auto', 'kvm', 'tcg']).default('auto'),
+        allowUntrustedOnTcg: z.boolean().default(false),
       })
       .prefault({}),
     control: z.strictObject({ listen: listenSchema.default({ host: '127.0.0.1', port: 8088 }) }).prefault({}),

@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { readdir, stat, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -18,6 +18,7 @@ import type { Configuration } from '../../src/pool/schema.ts';
 import { QEMU_DEPS } from '../support/qemu-deps.ts';
 import { rootedImage } from '../support/rooted-image.ts';
 import { machinesIn, PATIENCE_MS } from '../support/running-orilla.ts';
+import { smallDisk } from '../support/small-disk.ts';
 import { needs } from '../support/tools.ts';
 import { storedImage } from '../support/web-image.ts';
 
@@ -44,6 +45,7 @@ needs('qemu-system-x86_64')('a machine made from a template', () => {
   });
   afterEach(async () => {
     await Promise.all(running.splice(0).map((machine) => machine.stop()));
+    await hypervisor.close();
     said = '';
   });
   afterAll(async () => {
@@ -51,8 +53,8 @@ needs('qemu-system-x86_64')('a machine made from a template', () => {
     rmSync(folder, { recursive: true, force: true });
   });
 
-  const hypervisorIn = (run: string) =>
-    new QemuHypervisor({ ...QEMU_DEPS, log }, join(folder, run), templates());
+  const hypervisorIn = (run: string, templateFolder = templates()) =>
+    new QemuHypervisor({ ...QEMU_DEPS, log }, join(folder, run), templateFolder);
   const templates = () => join(folder, 'templates');
   /** With a disk of its own, to which nobody has written. */
   async function specOf(name: string, configuration = CONFIGURATION) {
@@ -125,24 +127,94 @@ needs('qemu-system-x86_64')('a machine made from a template', () => {
     expect(Math.max(...clones.map(share))).toBeLessThan(100);
   });
 
-  test('of another configuration is booted, and a template made beside it for the next', async () => {
+  test('of another configuration is booted, and is a clone of itself when it is there; so are the next', async () => {
     const larger = { ...CONFIGURATION, memoryBytes: 208 * 2 ** 20 };
-    const first = await start('first', larger);
-    expect(isClone(first)).toBe(false);
-    while (!said.includes('template tried')) await systemClock.sleep(50);
+    const claimed: string[] = [];
+    const first = await hypervisor.start(
+      await specOf('first', larger),
+      signal(),
+      async (id) => void claimed.push(id),
+    );
+    running.push(first);
+    expect(said).toContain('template taken');
+    expect(first.origin).toBe('boot');
+    expect(first.id).toBe(claimed.at(-1));
+    expect(machinesIn(folder)).toMatchObject([{ pid: first.pid }]);
     const second = await start('second', larger);
-    expect(isClone(second)).toBe(true);
+    expect(second.origin).toBe('clone');
+    const script = `cat /proc/sys/kernel/hostname /etc/orilla-generation
+      head -c 16 /dev/urandom | md5sum`;
+    const [one, two] = await Promise.all([first, second].map((machine) => inside(machine, script)));
+    const [own = [], others = []] = [one, two].map((lines) => lines?.trim().split('\n'));
+    expect([own[0], others[0]]).toEqual(['first', 'second']);
+    for (const line of [1, 2]) expect(own[line]).not.toBe(others[line]);
   });
 
-  test('that is stopped while a template is made of its like leaves no machine behind', async () => {
-    const other = { ...CONFIGURATION, memoryBytes: 224 * 2 ** 20 };
-    const first = await start('first', other);
-    while (!readdirSync(join(folder, 'run')).some((name) => name.startsWith('template-')))
-      await systemClock.sleep(20);
-    await first.stop();
-    expect(machinesIn(folder)).toEqual([]);
-    expect(readdirSync(join(folder, 'run'))).toEqual([]);
-    expect(said).not.toContain('no template made');
+  test('is booted while the template is being made of another, and both serve', async () => {
+    const larger = { ...CONFIGURATION, memoryBytes: 216 * 2 ** 20 };
+    const both = await Promise.all([start('one', larger), start('two', larger)]);
+    expect(both.map(({ origin }) => origin)).toEqual(['boot', 'boot']);
+    expect(said.match(/template taken/g)).toHaveLength(1);
+    expect(isClone(await start('three', larger))).toBe(true);
+  });
+
+  test('that is called off while its template is made leaves no machine and no file', async () => {
+    // From the first instant to after the template was taken.
+    for (const afterMs of [0, 50, 300, 1500, 2500]) {
+      const other = { ...CONFIGURATION, memoryBytes: 224 * 2 ** 20 };
+      const calledOff = new AbortController();
+      const starting = hypervisor.start(await specOf('off', other), calledOff.signal, async () => undefined);
+      const outcome = starting.then(
+        (machine) => machine.stop(),
+        (error: Error) => expect(error.message).toBe('called off'),
+      );
+      await systemClock.sleep(afterMs);
+      calledOff.abort(new Error('called off'));
+      await outcome;
+      expect(machinesIn(folder)).toEqual([]);
+      expect(readdirSync(join(folder, 'run'))).toEqual([]);
+    }
+  });
+
+  test('goes on as it is when there is no room for its template', async (context) => {
+    const small = smallDisk(context, 'size=900k');
+    const crowded = hypervisorIn('run', small);
+    const machine = await crowded.start(await specOf('crowded'), signal(), async () => undefined);
+    running.push(machine);
+    expect(machine.origin).toBe('boot');
+    expect(said).toContain('no room for a template');
+    await untilReady(systemClock, probeHttp, machine.addresses[0], '/', signal());
+    expect(readdirSync(small)).toEqual([]);
+  });
+
+  test('goes on as it is when its state cannot be kept', async (context) => {
+    // Room for the memory, which has holes, by the file system's count; none for another file.
+    const small = smallDisk(context, 'size=1g,nr_inodes=3');
+    const crowded = hypervisorIn('run', small);
+    const machine = await crowded.start(await specOf('crowded'), signal(), async () => undefined);
+    running.push(machine);
+    expect(said).toContain('the state of a machine was not kept');
+    expect(await inside(machine, 'cat /proc/sys/kernel/hostname')).toBe('crowded\n');
+    const generation = await inside(machine, 'cat /etc/orilla-generation');
+    expect(generation).toMatch(/^[0-9a-z]{16}\n$/);
+    expect(readdirSync(small)).toEqual([]);
+  });
+
+  test('that wrote to its disk before it answered goes on as it is, with what it wrote', async () => {
+    const writing = await rootedImage(join(folder, 'writing'), (init) =>
+      init.replace('announced=\n', 'announced=\necho mine >/dev/vda\n'),
+    );
+    const stored = await storedImage(writing, join(folder, 'images'));
+    for (const isFirst of [true, false]) {
+      const spec = { ...(await specOf(isFirst ? 'one' : 'two')), image: stored };
+      const machine = await hypervisor.start(spec, signal(), async () => undefined);
+      running.push(machine);
+      await untilReady(systemClock, probeHttp, machine.addresses[0], '/', signal());
+      expect(machine.origin).toBe('boot');
+      expect(said.includes('"isPossible":false')).toBe(isFirst);
+      expect(await inside(machine, 'head -c 4 /dev/vda')).toBe('mine');
+      said = '';
+    }
   });
 
   /** The folder of the template for `CONFIGURATION`. */
@@ -155,14 +227,14 @@ needs('qemu-system-x86_64')('a machine made from a template', () => {
     throw new Error('there is no template');
   }
 
-  test('is booted where the template is damaged, and that is thrown away', async () => {
+  test('is booted where the template is damaged, and that is made anew', async () => {
     const template = await ownTemplate();
     await truncate(join(template, 'state'), 1000);
-    expect(isClone(await start('booted'))).toBe(false);
-    expect(existsSync(template)).toBe(false);
+    expect((await start('booted')).origin).toBe('boot');
+    expect((await start('next')).origin).toBe('clone');
   });
 
-  test('is booted where the guest does not come to itself, and the template is thrown away', async () => {
+  test('is booted where the guest does not come to itself, and the template is made anew', async () => {
     await hypervisor.prepare(await specOf('again'), signal());
     const template = await ownTemplate();
     const memory = join(template, 'memory');
@@ -172,22 +244,21 @@ needs('qemu-system-x86_64')('a machine made from a template', () => {
     const path = join(template, 'template.json');
     const record = JSON.parse(readFileSync(path, 'utf8')) as object;
     await writeFile(path, JSON.stringify({ ...record, memoryChangedMs: (await stat(memory)).ctimeMs }));
-    expect(isClone(await start('booted'))).toBe(false);
+    expect((await start('booted')).origin).toBe('boot');
     expect(said).toContain('template discarded');
-    expect(existsSync(template)).toBe(false);
+    expect((await start('next')).origin).toBe('clone');
   });
 
-  test('of a guest without an agent is booted each time', async () => {
+  test('of a guest without an agent is booted each time, and tried once', async () => {
     const silent = await rootedImage(join(folder, 'silent'), (init) =>
       init.replace('orilla-agent "$server" &', ':'),
     );
     image = await storedImage(silent, join(folder, 'images'));
-    await hypervisor.prepare(await specOf('first'), signal());
-    expect(said).toContain('"isMade":false');
+    expect((await start('first')).origin).toBe('boot');
+    expect(said).toContain('"isPossible":false');
     said = '';
-    // It is not tried again, neither here nor beside the machine.
+    expect((await start('second')).origin).toBe('boot');
     await hypervisor.prepare(await specOf('again'), signal());
-    expect(isClone(await start('booted'))).toBe(false);
     expect(said).toBe('');
   });
 });

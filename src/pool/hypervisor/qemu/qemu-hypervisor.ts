@@ -18,6 +18,7 @@ import type { IdentifiedSpec } from './command-line.ts';
 import { type SaverDeps, stateLimitMs } from './machine-saver.ts';
 import { receiveState } from './migration.ts';
 import { addressesOf, type Launched, type LaunchRequest, QemuLauncher } from './qemu-launcher.ts';
+import { qemuMachine } from './qemu-machine.ts';
 import type { QmpClient } from './qmp.ts';
 import { RUN_FILES, readTail } from './run-files.ts';
 import { openState, unusable } from './saved-state.ts';
@@ -31,13 +32,13 @@ const MONITOR_TIMEOUT_MS = 20_000;
 export interface QemuDeps extends SaverDeps {
   /** Of it each machine gets its id, and each clone a seed. */
   readonly random: Random;
-  /** Which accelerator to use for this image's kernel. */
+  /** Which accelerator to use for this image's kernel; throws when the image may not run here. */
   readonly chooseAccelerator: (image: StoredImage, signal: AbortSignal) => Promise<Accelerator>;
 }
 
 /**
  * Machines as QEMU processes of their own, each in a run directory below one folder, and confined where that can be. The
- * first of its kind is booted; then a template is made beside it, and the next ones begin where that had booted to.
+ * first of its kind is booted, and what it had booted to is kept as a template; the machines begin where that is.
  */
 export class QemuHypervisor implements Hypervisor {
   readonly #deps: QemuDeps;
@@ -60,21 +61,21 @@ export class QemuHypervisor implements Hypervisor {
   async start(wanted: MachineSpec, signal: AbortSignal, claim: Claim): Promise<StartedMachine> {
     const accelerator = await this.#deps.chooseAccelerator(wanted.image, signal);
     this.#accelerator = accelerator;
-    const spec = { ...wanted, id: newMachineId(wanted.name, this.#deps.random) };
-    await claim(spec.id);
-    if (spec.saved !== undefined) return this.#restore(spec, spec.saved, accelerator, signal);
-    const templates = (await isCloneable(spec)) ? this.#templates : undefined;
-    const clone = await templates?.clone(spec, accelerator, signal);
-    if (clone) return clone;
-    const machine = await this.#boot(spec, accelerator, signal);
-    if (!templates) return machine;
-    const making = templates.makeLike(machine, spec);
-    const stop = async () => {
-      await machine.stop();
-      // It ends with the machine, and its own machine must not outlive us.
-      await making;
+    const identify = async (): Promise<IdentifiedSpec> => {
+      const id = newMachineId(wanted.name, this.#deps.random);
+      await claim(id);
+      return { ...wanted, id };
     };
-    return { ...machine, stop };
+    const { saved } = wanted;
+    if (saved !== undefined) return this.#restore(await identify(), saved, accelerator, signal);
+    const templates = (await isCloneable(wanted)) ? this.#templates : undefined;
+    const machine = await templates?.start(wanted, identify, accelerator, signal);
+    return machine ?? this.#boot(await identify(), accelerator, signal);
+  }
+
+  /** Ends what is being kept for later starts; machines that were handed out go on. */
+  async close(): Promise<void> {
+    await this.#templates?.close();
   }
 
   takeOver(): Promise<LeftMachines> {
@@ -89,9 +90,10 @@ export class QemuHypervisor implements Hypervisor {
     return readTail(join(this.#launcher.directoryOf(id), RUN_FILES.console));
   }
 
-  /** Makes the template of such machines now, unless it is there. @throws `machine_failed`, `disk_full` */
+  /** Makes the template of such machines now, where there can be one. @throws `machine_failed`, `disk_full` */
   async prepare(spec: MachineSpec, signal: AbortSignal): Promise<void> {
-    await this.#templates?.make(spec, await this.#deps.chooseAccelerator(spec.image, signal), signal);
+    if (!(await isCloneable(spec))) return;
+    await this.#templates?.prepare(spec, await this.#deps.chooseAccelerator(spec.image, signal), signal);
   }
 
   #boot(spec: IdentifiedSpec, accelerator: Accelerator, signal: AbortSignal): Promise<StartedMachine> {
@@ -140,7 +142,11 @@ export class QemuHypervisor implements Hypervisor {
         await bringUp(launched, monitor);
         const addresses = await addressesOf(launched, monitor, image.manifest.http.port);
         const { startedAtMs } = launched;
-        return { ...this.#launcher.machineOf(launched, addresses), startedAtMs, origin };
+        return {
+          ...qemuMachine({ ...this.#deps, launcher: this.#launcher }, launched, addresses),
+          startedAtMs,
+          origin,
+        };
       } finally {
         monitor.close();
       }

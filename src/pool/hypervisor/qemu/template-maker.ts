@@ -1,22 +1,23 @@
 import { createReadStream, createWriteStream } from 'node:fs';
-import { open, rm, statfs } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { type Clock, deadline } from '../../../base/index.ts';
-import { areUntouched, type MachineDisk } from '../../disks/machine-disk.ts';
-import { poolError } from '../../errors.ts';
+import { type Clock, deadline, messageOf } from '../../../base/index.ts';
+import { areUntouched } from '../../disks/machine-disk.ts';
 import { probeHttp, untilReady } from '../../readiness.ts';
-import type { Accelerator, MachineSpec } from '../hypervisor.ts';
+import type { Accelerator, StartedMachine } from '../hypervisor.ts';
 import type { IdentifiedSpec } from './command-line.ts';
-import { GuestAgent } from './guest-agent.ts';
-import { sendState } from './migration.ts';
-import { addressesOf, type Launched, type QemuLauncher } from './qemu-launcher.ts';
+import { GuestAgent, resumeMessage } from './guest-agent.ts';
+import { callOffSaving, sendState } from './migration.ts';
+import { addressesOf, type Launched } from './qemu-launcher.ts';
+import { type QemuMachineDeps, qemuMachine } from './qemu-machine.ts';
+import type { QmpClient } from './qmp.ts';
 import { RUN_FILES } from './run-files.ts';
-import type { Template, TemplateStore } from './template-store.ts';
+import type { Template } from './template-store.ts';
 
-/** As long as a guest may take to its first answer, and then the writing of its memory. */
-const LIMIT_MS = 120_000;
-/** A guest that answers and whose agent says nothing in this time has none. */
+/** A guest whose agent says nothing for half as long as it took to boot, after it answers, has none. */
+const HELLO_PER_BOOT = 0.5;
+const LEAST_HELLO_MS = 1000;
+/** A guest that answers comes to rest, and goes on, in milliseconds. */
 const AGENT_TIMEOUT_MS = 10_000;
 /** Holds the header of a Linux kernel, whose setup part has at most 65 sectors (Linux, Documentation/arch/x86/boot). */
 const KERNEL_PART_BYTES = 64 * 1024;
@@ -27,80 +28,69 @@ export const SHARED_MEMORY_STAYS = {
   capabilities: [{ capability: 'x-ignore-shared', state: true }],
 };
 
-export interface TemplateMakerDeps {
-  readonly clock: Clock;
-  readonly launcher: QemuLauncher;
-  readonly store: TemplateStore;
-}
+export type TemplateMakerDeps = QemuMachineDeps;
+
+/** What a boot in a template's memory came to. */
+export type TemplateBoot =
+  /** The template's files are whole; the machine is of no further use, and `ended` when nothing writes to them any more. */
+  | { readonly isTaken: true; readonly startedAtMs: number; readonly ended: Promise<void> }
+  /** There is no template, and whether there will ever be one of such a guest. The machine runs as any other does. */
+  | { readonly isTaken: false; readonly isPossible: boolean; readonly machine: StartedMachine };
 
 /**
- * Boots a machine that serves nobody, and when its guest answers keeps its memory and its state. No request but the probes'
+ * Boots a machine in the memory of a template, and when its guest answers keeps its state, too. No request but the probes'
  * ever reached it, so there is nothing of anybody in it.
  *
- * @returns false when the guest has no agent, or uses its disk, and no template can be made of it.
- * @throws `machine_failed`, `disk_full`
+ * @throws `machine_failed`, `disk_full` when the machine did not come up; nothing of it is left then.
  */
-export async function makeTemplate(
-  { clock, launcher, store }: TemplateMakerDeps,
-  key: string,
-  { image, configuration, disks: wanted = [] }: MachineSpec,
+export function bootTemplate(
+  deps: TemplateMakerDeps,
+  template: Template,
+  spec: IdentifiedSpec,
   accelerator: Accelerator,
   signal: AbortSignal,
-): Promise<boolean> {
-  const memoryBytes = Math.ceil(configuration.memoryBytes / 2 ** 20) * 2 ** 20;
-  const template = await store.begin(key, memoryBytes);
-  try {
-    await checkRoom(template.directory, 2 * memoryBytes);
-    const disks = await emptyDisks(template, wanted);
-    const id = `template-${key.slice(0, 8)}`;
-    const spec: IdentifiedSpec = { id, name: 'template', image, configuration, disks };
-    const inputs = [image.kernelPath, image.initrdPath, template.memory];
-    const request = { spec, accelerator, memory: 'template', inputs, limitMs: LIMIT_MS } as const;
-    const isMade = await launcher.launch(request, signal, async (launched) => {
-      const machine = launcher.machineOf(launched, [{ host: '', port: 0 }]);
-      const monitor = await launcher.monitorOf(launched);
-      try {
-        const [address] = await addressesOf(launched, monitor, image.manifest.http.port);
-        await untilReady(clock, probeHttp, address, image.manifest.http.readyPath, launched.waiting);
-        if (!(await hasPaused(clock, launched))) return false;
-        await monitor.execute('migrate-set-capabilities', SHARED_MEMORY_STAYS);
-        const { waiting } = launched;
-        const write = (state: AsyncIterable<Buffer>) =>
-          pipeline(state, createWriteStream(template.state, { mode: 0o644 }), { signal: waiting });
-        await sendState(clock, monitor, launched, STATE_LIMIT_BYTES, write, waiting);
-        // A guest that wrote to its disk would miss that on a clone's, which is empty.
-        return await areUntouched(disks);
-      } finally {
-        monitor.close();
-        await machine.stop();
+): Promise<TemplateBoot> {
+  const { clock, log, launcher } = deps;
+  const { image } = spec;
+  const inputs = [image.kernelPath, image.initrdPath, template.memory];
+  return launcher.launch({ spec, accelerator, memory: 'template', inputs }, signal, async (launched) => {
+    const { startedAtMs, waiting } = launched;
+    const monitor = await launcher.monitorOf(launched);
+    const agent = await GuestAgent.connect(clock, join(launched.directory, RUN_FILES.agent), waiting);
+    try {
+      const addresses = await addressesOf(launched, monitor, image.manifest.http.port);
+      await untilReady(clock, probeHttp, addresses[0], image.manifest.http.readyPath, waiting);
+      const machine = () => qemuMachine(deps, launched, addresses);
+      const bootMs = clock.monotonicMs() - startedAtMs;
+      const asItIs = (isPossible: boolean): TemplateBoot => {
+        log.info({ image: image.digest, isPossible }, 'no template made');
+        return { isTaken: false, isPossible, machine: { ...machine(), startedAtMs, origin: 'boot' } };
+      };
+      if (!(await saysHello(clock, agent, bootMs, waiting))) return asItIs(false);
+      await pause(clock, agent, waiting);
+      const isUntouched = await keepState(deps, monitor, launched, spec, template);
+      if (isUntouched) {
+        log.info({ image: image.digest, bootMs }, 'template taken');
+        return { isTaken: true, startedAtMs, ended: machine().stop() };
       }
-    });
-    if (!isMade) return false;
-    for (const { path } of disks) await rm(path);
-    const kernelPart = createReadStream(image.kernelPath, { end: KERNEL_PART_BYTES - 1 });
-    await pipeline(kernelPart, createWriteStream(template.kernel, { mode: 0o644 }));
-    await store.finish(key, template, image.kernelPath);
-    return true;
-  } finally {
-    await store.abandon(template);
-  }
+      await goOn(deps, monitor, agent, spec.name, waiting);
+      return asItIs(isUntouched === undefined);
+    } finally {
+      agent.close();
+      monitor.close();
+    }
+  });
 }
 
-async function checkRoom(directory: string, wantedBytes: number): Promise<void> {
-  const { bavail, bsize } = await statfs(directory);
-  if (bavail * bsize >= wantedBytes) return;
-  throw poolError('disk_full', `no room for a template in ${dirname(directory)}`);
-}
-
-/** Brings the guest to rest; false when nothing in it listens. The agent's port stays open: it must be so in the template. */
-async function hasPaused(clock: Clock, { directory, waiting }: Launched): Promise<boolean> {
-  const silent = deadline(clock, AGENT_TIMEOUT_MS, 'the guest has no agent');
-  const patience = AbortSignal.any([waiting, silent]);
+async function saysHello(
+  clock: Clock,
+  agent: GuestAgent,
+  bootMs: number,
+  waiting: AbortSignal,
+): Promise<boolean> {
+  const silent = deadline(clock, Math.max(LEAST_HELLO_MS, HELLO_PER_BOOT * bootMs));
   try {
-    const agent = await GuestAgent.connect(clock, join(directory, RUN_FILES.agent), patience);
-    await agent.hear('orilla-agent 1', patience);
-    agent.tell('pause\n');
-    await agent.hear('paused', patience);
+    await agent.hear('orilla-agent 1', AbortSignal.any([waiting, silent]));
     return true;
   } catch (error) {
     waiting.throwIfAborted();
@@ -109,15 +99,48 @@ async function hasPaused(clock: Clock, { directory, waiting }: Launched): Promis
   }
 }
 
-/** What a clone's guest sees of its disks, which are as empty as these. */
-async function emptyDisks(
-  { directory }: Template,
-  disks: readonly MachineDisk[],
-): Promise<readonly MachineDisk[]> {
-  const made = disks.map((disk, index) => ({ ...disk, path: join(directory, `disk${index}`) }));
-  for (const { path, sizeBytes } of made) {
-    await using handle = await open(path, 'wx', 0o600);
-    await handle.truncate(sizeBytes);
+/** Brings the guest to rest. The agent's port stays open: it must be so in the template. */
+async function pause(clock: Clock, agent: GuestAgent, waiting: AbortSignal): Promise<void> {
+  agent.tell('pause\n');
+  await agent.hear('paused', AbortSignal.any([waiting, deadline(clock, AGENT_TIMEOUT_MS)]));
+}
+
+/** Lets a guest that was brought to rest go on, as itself. */
+async function goOn(
+  { clock, random }: TemplateMakerDeps,
+  monitor: QmpClient,
+  agent: GuestAgent,
+  name: string,
+  waiting: AbortSignal,
+): Promise<void> {
+  await callOffSaving(clock, monitor, waiting);
+  agent.tell(resumeMessage(name, clock.nowMs(), random));
+  await agent.hear('resumed', AbortSignal.any([waiting, deadline(clock, AGENT_TIMEOUT_MS)]));
+}
+
+/**
+ * Whether the state is in its file and the guest has not used its disk: it would miss on a clone's, which is empty, what it
+ * wrote. `undefined` when the state could not be kept.
+ */
+async function keepState(
+  { clock, log }: TemplateMakerDeps,
+  monitor: QmpClient,
+  launched: Launched,
+  { image, disks = [] }: IdentifiedSpec,
+  template: Template,
+): Promise<boolean | undefined> {
+  try {
+    const kernelPart = createReadStream(image.kernelPath, { end: KERNEL_PART_BYTES - 1 });
+    await pipeline(kernelPart, createWriteStream(template.kernel, { mode: 0o644 }));
+    const { waiting } = launched;
+    const write = (state: AsyncIterable<Buffer>) =>
+      pipeline(state, createWriteStream(template.state, { mode: 0o644 }), { signal: waiting });
+    await monitor.execute('migrate-set-capabilities', SHARED_MEMORY_STAYS);
+    await sendState(clock, monitor, launched, STATE_LIMIT_BYTES, write, waiting);
+    return await areUntouched(disks);
+  } catch (error) {
+    launched.waiting.throwIfAborted();
+    log.warn({ image: image.digest, reason: messageOf(error) }, 'the state of a machine was not kept');
+    return undefined;
   }
-  return made;
 }
