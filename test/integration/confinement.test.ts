@@ -202,7 +202,7 @@ describe.skipIf(!support.isConfined && !inCi)('confined machines', () => {
 
     test('fill no more of the host than their disk, and no endless console', async () => {
       await inside(attacker, 'dd if=/dev/zero of=/dev/vda bs=64k; true');
-      const run = join(folder, 'run', 'attacker');
+      const run = join(folder, 'run', attacker.id);
       expect(statSync(join(folder, 'vms', 'attacker', 'data.raw')).blocks * 512).toBeLessThanOrEqual(
         DISK_BYTES,
       );
