@@ -83,6 +83,7 @@ export const vmHost = (vmName: string, edgeDomain: string): string => `${vmName}
 function vmUpstream(vm: Vm): VmUpstream[] {
   if (vm.phase !== 'ready') return [];
   const scope = scopeOf(vm);
+  if (scope?.needs === 'application' && !vm.application) return [];
   return (vm.addresses ?? []).map(({ host, port }) => ({ name: vm.name, isTls: false, host, port, scope }));
 }
 
