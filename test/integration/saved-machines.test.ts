@@ -35,6 +35,7 @@ import type { Configuration } from '../../src/pool/schema.ts';
 import { QEMU_DEPS } from '../support/qemu-deps.ts';
 import { rootedImage } from '../support/rooted-image.ts';
 import { machinesIn, PATIENCE_MS } from '../support/running-orilla.ts';
+import { smallDisk } from '../support/small-disk.ts';
 import { needs } from '../support/tools.ts';
 import { storedImage } from '../support/web-image.ts';
 
@@ -48,7 +49,6 @@ needs('qemu-system-x86_64')('a machine that is saved', () => {
   let count = 0;
   const running: Machine[] = [];
   const signal = () => AbortSignal.timeout(PATIENCE_MS);
-  const unclaimed = async () => undefined;
 
   beforeAll(async () => {
     folder = mkdtempSync(join(tmpdir(), 'o-'));
@@ -62,6 +62,8 @@ needs('qemu-system-x86_64')('a machine that is saved', () => {
     await Promise.all(machinesIn(folder).map((machine) => endProcess(systemClock, machine, 0)));
     rmSync(folder, { recursive: true, force: true });
   });
+
+  const unclaimed = async () => undefined;
 
   /** A VM of its own for each test. */
   async function newVm(): Promise<{ name: string; disks: readonly MachineDisk[]; saved: string }> {
@@ -195,6 +197,32 @@ needs('qemu-system-x86_64')('a machine that is saved', () => {
     }
   });
 
+  test('goes on when it is called off in the midst of it, or when there is no room', async (context) => {
+    const vm = await newVm();
+    const machine = await start(specOf(vm));
+    await inside(machine, 'echo kept >/tmp/word');
+    const goesOn = async () => {
+      expect(await inside(machine, 'cat /tmp/word')).toBe('kept\n');
+      await writeDisk(machine, 'kept');
+      expect(await readDisk(machine)).toBe('kept');
+    };
+    const calledOff = new AbortController();
+    const suspending = machine.suspend(vm.saved, calledOff.signal);
+    const refused = expect(suspending).rejects.toThrow('called off');
+    const draft = join(folder, `.saved-${vm.name}`);
+    await expect
+      .poll(() => existsSync(join(draft, 'state')), { timeout: PATIENCE_MS, interval: 1 })
+      .toBe(true);
+    calledOff.abort(new Error('called off'));
+    await refused;
+    expect([existsSync(draft), existsSync(vm.saved)]).toEqual([false, false]);
+    await goesOn();
+
+    const small = join(smallDisk(context), 'saved');
+    await expect(machine.suspend(small, signal())).rejects.toMatchObject({ code: 'disk_full' });
+    await goesOn();
+  });
+
   test('has its disk for itself: QEMU refuses it to another Orilla, too', async () => {
     const vm = await newVm();
     await start(specOf(vm));
@@ -244,10 +272,14 @@ needs('qemu-system-x86_64')('a machine that is saved', () => {
     const run = join(folder, 'restore');
     const restorer = startIn(run, specOf(vm, vm.saved));
     restorer.started.catch(() => undefined);
-    const isListening = () => globSync(join(run, '*', 'mig')).length > 0;
-    await expect.poll(isListening, { timeout: PATIENCE_MS, interval: 1 }).toBe(true);
+    const isRestoring = () => globSync('*/mig', { cwd: run }).length > 0;
+    await expect.poll(isRestoring, { timeout: PATIENCE_MS, interval: 1 }).toBe(true);
     await restorer.kill();
-    expect(await new QemuHypervisor(QEMU_DEPS, run).takeOver()).toEqual({ machines: [], endedCount: 1 });
+    // It may have come to its end by itself, when nobody gave it the rest of its state.
+    const { machines, endedCount } = await new QemuHypervisor(QEMU_DEPS, run).takeOver();
+    expect(machines).toEqual([]);
+    expect(endedCount).toBeLessThanOrEqual(1);
+    expect(machinesIn(run)).toEqual([]);
     await start(specOf(vm, vm.saved));
   });
 
@@ -269,7 +301,7 @@ needs('qemu-system-x86_64')('a machine that is saved', () => {
       const { once } = await import('node:events');
       const signal = new AbortController().signal;
       const hypervisor = new QemuHypervisor(QEMU_DEPS, process.argv[1]);
-      const machine = await hypervisor.start(JSON.parse(process.argv[2]), signal, async () => {});
+      const machine = await hypervisor.start(JSON.parse(process.argv[2]), signal, async () => undefined);
       console.log(JSON.stringify({ id: machine.id, pid: machine.pid, addresses: machine.addresses }));
       const [order] = await once(process.stdin, 'data');
       const [action, folder] = JSON.parse(order);

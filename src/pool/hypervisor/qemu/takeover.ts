@@ -19,7 +19,7 @@ import { RUN_FILES } from './run-files.ts';
 /** A monitor answers in milliseconds, on a busy host in a second. */
 const MONITOR_LIMIT_MS = 5000;
 /** Of a machine that we were saving when we died: before, while and after its state was written (QEMU, `RunState`). */
-const AT_REST: readonly (string | undefined)[] = ['paused', 'finish-migrate', 'postmigrate'];
+const AT_REST: ReadonlySet<string | undefined> = new Set(['paused', 'finish-migrate', 'postmigrate']);
 
 export type TakeoverDeps = QemuMachineDeps;
 
@@ -67,7 +67,7 @@ async function takeOver(deps: TakeoverDeps, runFolder: string, identity: Process
   try {
     const { name } = (await monitor.execute('query-name')) as { name?: string };
     const status = await runStateOf(monitor);
-    const isBeingSaved = AT_REST.includes(status);
+    const isBeingSaved = AT_REST.has(status);
     if (name !== `${NAME_PREFIX}${id}` || (status !== 'running' && !isBeingSaved)) {
       throw poolError('machine_failed', `QEMU says that it is ${name}, ${status}`);
     }
