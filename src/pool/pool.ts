@@ -2,15 +2,12 @@ import { mkdir } from 'node:fs/promises';
 import type { Clock, Closable, Random } from '../base/index.ts';
 import type { Store } from '../platform/store/index.ts';
 import type { Log, Registry } from '../platform/telemetry/index.ts';
-import { ApplicationInstaller, type GuestPlace } from './applications/application-installer.ts';
-import { ApplicationLibrary } from './applications/application-library.ts';
+import type { GuestPlace } from './applications/application-installer.ts';
 import type { ApplicationStore } from './applications/application-store.ts';
 import { type InstalledApplication, loadApplications } from './applications/application-table.ts';
-import { Applications, type HeldGuest } from './applications/applications.ts';
 import type { DeployRequest } from './applications/deploy-request.ts';
 import { poolError } from './errors.ts';
 import type { ExecOptions, ExecOutcome } from './guest-commands/guest-commands.ts';
-import { GuestConnections } from './guest-commands/guest-connections.ts';
 import type { Hypervisor, Machine } from './hypervisor/hypervisor.ts';
 import { ImageLibrary, type OwnImage } from './image-library.ts';
 import type { ImageStore, StoredImage } from './images/image-store.ts';
@@ -21,6 +18,7 @@ import { type HttpProbe, probeHttp } from './readiness.ts';
 import type { Operation, Vm } from './schema.ts';
 import type { PoolTables } from './tables.ts';
 import { VersionedVm } from './versioned-vm.ts';
+import { VmGuests } from './vm-guests.ts';
 import { type Once, type VmQuotas, type VmRequest, VmRequests } from './vm-requests.ts';
 import { type VmSpec, VmSupervisor } from './vm-supervisor.ts';
 import {
@@ -70,8 +68,7 @@ export class Pool implements Closable {
   readonly #operations: Operations;
   readonly #library: ImageLibrary;
   readonly #requests: VmRequests;
-  readonly #connections: GuestConnections;
-  readonly #applications: Applications;
+  readonly #guests: VmGuests;
   readonly #vms = new Map<string, VersionedVm>();
   readonly #listeners = new Set<() => void>();
   readonly #metrics: ReturnType<typeof poolMetrics>;
@@ -84,7 +81,6 @@ export class Pool implements Closable {
     operations: Operations,
     installed: readonly InstalledApplication[],
   ) {
-    const { log, clock, probe = probeHttp } = deps;
     this.#deps = deps;
     this.#options = options;
     this.#operations = operations;
@@ -108,20 +104,16 @@ export class Pool implements Closable {
       },
       options,
     );
-    this.#connections = new GuestConnections(deps);
-    this.#applications = new Applications(
+    const { readyTimeoutMs } = options;
+    this.#guests = new VmGuests(
       {
         ...deps,
         operations,
-        held: deps.applications,
-        library: new ApplicationLibrary({ clock, store: deps.applications }, policyFor),
-        installer: new ApplicationInstaller(
-          { clock, log, probe, connections: this.#connections },
-          options.readyTimeoutMs,
-        ),
-        hold: (vm, signal) => this.#hold(vm, signal),
+        vms: this.#vms,
+        subscribe: (listener) => this.subscribe(listener),
         announce: () => this.#announce(),
       },
+      { policyFor, readyTimeoutMs },
       installed,
     );
     this.#metrics = poolMetrics(deps.registry, () => this.list());
@@ -142,7 +134,7 @@ export class Pool implements Closable {
       pool.#vms.set(record.name, pool.#newVm(record, machines));
     }
     for (const vm of pool.#vms.values()) vm.start();
-    await pool.#applications.resume();
+    await pool.#guests.applications.resume();
     // What serves already is not to be missing from the first routes that the gateway makes.
     const known = new AbortController();
     void Promise.all([...pool.#vms.values()].map((vm) => vm.adoption)).then(() => known.abort());
@@ -206,10 +198,10 @@ export class Pool implements Closable {
     await vm.end(() =>
       this.#deps.store.transaction(async (transaction) => {
         await deleteVm(transaction, name);
-        await this.#applications.deleteOf(transaction, name);
+        await this.#guests.applications.deleteOf(transaction, name);
       }),
     );
-    await this.#applications.forget(name);
+    await this.#guests.applications.forget(name);
     if (this.#vms.get(name) === vm) this.#vms.delete(name);
     this.#announce();
   }
@@ -253,16 +245,13 @@ export class Pool implements Closable {
    *
    * @throws `vm_not_found`, `application_not_found`, `request_key_reused`, and what is wrong with the reference.
    */
-  async deploy(request: DeployRequest, once?: Once): Promise<Operation> {
-    const { vm, owner } = request;
-    const { version } = this.#findOwn(vm, owner).versions.current;
-    return this.#applications.deploy(request, version, once && { ...once, owner });
+  deploy(request: DeployRequest, once?: Once): Promise<Operation> {
+    return this.#guests.deploy(request, once);
   }
 
   /** Takes the application out of a VM: what its image serves is back. @throws `vm_not_found`, `application_not_found` */
-  async withdrawApplication(vm: string, owner: string, once?: Once): Promise<Operation> {
-    const { version } = this.#findOwn(vm, owner).versions.current;
-    return this.#applications.withdraw(vm, owner, version, once && { ...once, owner });
+  withdrawApplication(vm: string, owner: string, once?: Once): Promise<Operation> {
+    return this.#guests.withdraw(vm, owner, once);
   }
 
   /**
@@ -272,9 +261,7 @@ export class Pool implements Closable {
    *   `guest_command_invalid`, `guest_command_timeout`
    */
   async exec(name: string, argv: readonly string[], options: ExecOptions): Promise<ExecOutcome> {
-    using guest = this.#find(name).hold();
-    if (!guest) throw poolError('vm_not_ready', `the VM ${name} does not serve just now`);
-    return this.#connections.exec(guest.machine, argv, options);
+    return this.#guests.exec(this.#find(name), argv, options);
   }
 
   /** Calls `listener` after every change of any VM, until it is disposed of. */
@@ -291,33 +278,13 @@ export class Pool implements Closable {
   }
 
   async #close(): Promise<void> {
-    await this.#applications.close();
+    await this.#guests.close();
     await Promise.all([...this.#vms.values()].map((vm) => vm.close()));
-    await this.#connections.close();
     await this.#operations.close();
   }
 
   #describe(vm: VersionedVm): Vm {
-    return { ...vm.describe(), ...this.#applications.describe(vm.name) };
-  }
-
-  #findOwn(name: string, owner: string): VersionedVm {
-    const vm = this.#vms.get(name);
-    if (vm?.owner === owner) return vm;
-    throw poolError('vm_not_found', `no VM of ${owner} is named ${name}`);
-  }
-
-  /** Waits for a VM that does not serve just now. */
-  async #hold(name: string, signal: AbortSignal): Promise<HeldGuest> {
-    for (;;) {
-      signal.throwIfAborted();
-      const guest = this.#find(name).hold();
-      if (guest) return guest;
-      const { promise, resolve } = Promise.withResolvers<void>();
-      using _changes = this.subscribe(resolve);
-      signal.addEventListener('abort', () => resolve(), { once: true });
-      await promise;
-    }
+    return { ...vm.describe(), ...this.#guests.applications.describe(vm.name) };
   }
 
   #find(name: string): VersionedVm {
@@ -338,7 +305,7 @@ export class Pool implements Closable {
           const recordMachine = ({ name, version }: VmSpec, machineId: string) =>
             saveMachine(store.db, { name, version, machineId });
           const furnish = ({ name }: VmSpec, place: GuestPlace, signal: AbortSignal) =>
-            this.#applications.bringTo(name, place, signal);
+            this.#guests.applications.bringTo(name, place, signal);
           const deps = {
             clock,
             random,
