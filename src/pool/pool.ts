@@ -1,20 +1,15 @@
 import { mkdir } from 'node:fs/promises';
 import type { Closable } from '../base/index.ts';
-import { ApplicationInstaller } from './applications/application-installer.ts';
-import { ApplicationLibrary } from './applications/application-library.ts';
 import { type InstalledApplication, loadApplications } from './applications/application-table.ts';
-import { Applications, type HeldGuest } from './applications/applications.ts';
 import type { DeployRequest } from './applications/deploy-request.ts';
 import { poolError } from './errors.ts';
 import type { ExecOptions, ExecOutcome } from './guest-commands/guest-commands.ts';
-import { GuestConnections } from './guest-commands/guest-connections.ts';
 import { ImageLibrary, type OwnImage } from './image-library.ts';
 import { letGoOf } from './image-withdrawal.ts';
 import { assignMachines } from './machine-assignment.ts';
 import { poolMetrics } from './metrics.ts';
 import { Operations } from './operations.ts';
 import type { PoolDeps, PoolOptions } from './pool-deps.ts';
-import { probeHttp } from './readiness.ts';
 import { SavedMachines } from './saved-machines.ts';
 import type { Operation, SuspendedBy, Upgrade, Vm } from './schema.ts';
 import { Snapshots } from './snapshots.ts';
@@ -22,6 +17,7 @@ import { loadRunningUpgrades } from './upgrade-table.ts';
 import { Upgrades } from './upgrades.ts';
 import type { VersionedVm } from './versioned-vm.ts';
 import { VmFactory } from './vm-factory.ts';
+import { VmGuests } from './vm-guests.ts';
 import { type Once, type VmRequest, VmRequests } from './vm-requests.ts';
 import { VmSnapshots } from './vm-snapshots.ts';
 import type { FoundMachine } from './vm-supervisor.ts';
@@ -53,8 +49,7 @@ export class Pool implements Closable {
   readonly #saved: SavedMachines;
   readonly snapshots: VmSnapshots;
   readonly upgrades: Upgrades;
-  readonly #connections: GuestConnections;
-  readonly #applications: Applications;
+  readonly #guests: VmGuests;
   readonly #vms = new Map<string, VersionedVm>();
   readonly #listeners = new Set<() => void>();
   readonly #metrics: ReturnType<typeof poolMetrics>;
@@ -68,7 +63,6 @@ export class Pool implements Closable {
     options: PoolOptions,
     { operations, upgrades, installed, imagesWithDisks }: Found,
   ) {
-    const { log, clock, probe = probeHttp } = deps;
     this.#deps = deps;
     const snapshots = new Snapshots(deps, options.savedFolder);
     this.#saved = new SavedMachines(options.savedFolder);
@@ -93,20 +87,16 @@ export class Pool implements Closable {
       },
       options,
     );
-    this.#connections = new GuestConnections(deps);
-    this.#applications = new Applications(
+    const { readyTimeoutMs } = options;
+    this.#guests = new VmGuests(
       {
         ...deps,
         operations,
-        held: deps.applications,
-        library: new ApplicationLibrary({ clock, store: deps.applications }, policyFor),
-        installer: new ApplicationInstaller(
-          { clock, log, probe, connections: this.#connections },
-          options.readyTimeoutMs,
-        ),
-        hold: (vm, signal) => this.#hold(vm, signal),
+        vms: this.#vms,
+        subscribe: (listener) => this.subscribe(listener),
         announce: () => this.#announce(),
       },
+      { policyFor, readyTimeoutMs },
       installed,
     );
     this.#factory = new VmFactory(
@@ -115,7 +105,7 @@ export class Pool implements Closable {
         library: this.#library,
         snapshots,
         saved: this.#saved,
-        furnish: ({ name }, place, signal) => this.#applications.bringTo(name, place, signal),
+        furnish: ({ name }, place, signal) => this.#guests.applications.bringTo(name, place, signal),
         quiet: async (vm) => this.#quiet?.(vm),
         checkRoom: (vm) => this.#requests.checkRoom(vm),
         onChange: (change) => {
@@ -165,7 +155,7 @@ export class Pool implements Closable {
       pool.#vms.set(record.name, pool.#factory.make({ ...record, suspendedBy }, found));
     }
     for (const vm of pool.#vms.values()) vm.start();
-    await pool.#applications.resume();
+    await pool.#guests.applications.resume();
     // What serves already is not to be missing from the first routes that the gateway makes.
     const known = new AbortController();
     void Promise.all([...pool.#vms.values()].map((vm) => vm.adoption)).then(() => known.abort());
@@ -230,10 +220,10 @@ export class Pool implements Closable {
     await vm.end(() =>
       store.transaction(async (transaction) => {
         await deleteVm(transaction, name);
-        await this.#applications.deleteOf(transaction, name);
+        await this.#guests.applications.deleteOf(transaction, name);
       }),
     );
-    await this.#applications.forget(name);
+    await this.#guests.applications.forget(name);
     await disks.remove(name);
     await this.#saved.forgetVm(name);
     if (this.#vms.get(name) === vm) this.#vms.delete(name);
@@ -302,16 +292,13 @@ export class Pool implements Closable {
    *
    * @throws `vm_not_found`, `application_not_found`, `request_key_reused`, and what is wrong with the reference.
    */
-  async deploy(request: DeployRequest, once?: Once): Promise<Operation> {
-    const { vm, owner } = request;
-    const { version } = this.#findOwn(vm, owner).versions.current;
-    return this.#applications.deploy(request, version, once && { ...once, owner });
+  deploy(request: DeployRequest, once?: Once): Promise<Operation> {
+    return this.#guests.deploy(request, once);
   }
 
   /** Takes the application out of a VM: what its image serves is back. @throws `vm_not_found`, `application_not_found` */
-  async withdrawApplication(vm: string, owner: string, once?: Once): Promise<Operation> {
-    const { version } = this.#findOwn(vm, owner).versions.current;
-    return this.#applications.withdraw(vm, owner, version, once && { ...once, owner });
+  withdrawApplication(vm: string, owner: string, once?: Once): Promise<Operation> {
+    return this.#guests.withdraw(vm, owner, once);
   }
 
   /**
@@ -321,9 +308,7 @@ export class Pool implements Closable {
    *   `guest_command_invalid`, `guest_command_timeout`
    */
   async exec(name: string, argv: readonly string[], options: ExecOptions): Promise<ExecOutcome> {
-    using guest = this.#find(name).hold();
-    if (!guest) throw poolError('vm_not_ready', `the VM ${name} does not serve just now`);
-    return this.#connections.exec(guest.machine, argv, options);
+    return this.#guests.exec(this.#find(name), argv, options);
   }
 
   /** Calls `listener` after every change of any VM, until it is disposed of. */
@@ -341,35 +326,13 @@ export class Pool implements Closable {
 
   async #close(): Promise<void> {
     await this.upgrades.close();
-    await this.#applications.close();
+    await this.#guests.close();
     await Promise.all([...this.#vms.values()].map((vm) => vm.close()));
-    await this.#connections.close();
     await this.#operations.close();
   }
 
   #describe(vm: VersionedVm): Vm {
-    return { ...vm.describe(), ...this.#applications.describe(vm.name) };
-  }
-
-  #findOwn(name: string, owner: string): VersionedVm {
-    const vm = this.#vms.get(name);
-    if (vm?.owner === owner) return vm;
-    throw poolError('vm_not_found', `no VM of ${owner} is named ${name}`);
-  }
-
-  /** Waits for a VM that does not serve just now. */
-  async #hold(name: string, signal: AbortSignal): Promise<HeldGuest> {
-    for (;;) {
-      signal.throwIfAborted();
-      const vm = this.#find(name);
-      const guest = vm.hold();
-      if (guest) return guest;
-      vm.wake();
-      const { promise, resolve } = Promise.withResolvers<void>();
-      using _changes = this.subscribe(resolve);
-      signal.addEventListener('abort', () => resolve(), { once: true });
-      await promise;
-    }
+    return { ...vm.describe(), ...this.#guests.applications.describe(vm.name) };
   }
 
   #find(name: string): VersionedVm {
