@@ -3,9 +3,16 @@ import { readFile, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { CodedError, defineErrors, formatBytes, hasCode, systemClock, systemRandom } from '../base/index.ts';
-import { type DataFolder, dataFolder } from '../edge/index.ts';
+import { type DataFolder, dataFolder, makeDataFolder } from '../edge/index.ts';
 import { packagePath } from '../platform/process/index.ts';
-import { buildWebImage, directorySource, ImageStore, urlSource } from '../pool/index.ts';
+import {
+  buildWebImage,
+  directorySource,
+  type ImageSource,
+  ImageStore,
+  type StoredImage,
+  urlSource,
+} from '../pool/index.ts';
 import { imageDigestSchema, vmSchema } from '../pool/schema.ts';
 import { ControlClient } from './control-client.ts';
 import { ProgressLine, print, printTable } from './output.ts';
@@ -17,8 +24,10 @@ const cliError = defineErrors({
   image_not_found: 404,
 });
 
-const openStore = (data: DataFolder) =>
-  ImageStore.open({ clock: systemClock, random: systemRandom }, data.images);
+async function openStore(data: DataFolder): Promise<ImageStore> {
+  await makeDataFolder(data);
+  return ImageStore.open({ clock: systemClock, random: systemRandom }, data.images);
+}
 
 interface BuildOptions {
   readonly out: string;
@@ -31,6 +40,8 @@ export async function buildImage(recipe: string, options: BuildOptions): Promise
   if (recipe !== 'web') throw cliError('wrong_usage', `there is no recipe "${recipe}"; there is "web"`);
   const progress = new ProgressLine();
   const signal = interruption();
+  const data = dataFolder(resolve(options.data));
+  await makeDataFolder(data);
   try {
     await buildWebImage(
       { random: systemRandom },
@@ -39,7 +50,7 @@ export async function buildImage(recipe: string, options: BuildOptions): Promise
         recipeDirectory: packagePath('guest', 'web'),
         ...(options.content !== undefined && { contentDirectory: resolve(options.content) }),
         outputDirectory: resolve(options.out),
-        cacheDirectory: dataFolder(resolve(options.data)).cache,
+        cacheDirectory: data.cache,
         signal,
         onProgress: ({ label, done, total }) => progress.show(label, done, total),
       },
@@ -54,6 +65,12 @@ export async function buildImage(recipe: string, options: BuildOptions): Promise
   }
 }
 
+/** Imports the image in a folder and gives its digest. */
+export async function importFolder(folder: string, data: string): Promise<string> {
+  const image = await importShown(folder, directorySource(await folderOf(folder)), { data });
+  return image.digest;
+}
+
 export async function importImage(source: string, options: { data: string; digest?: string }): Promise<void> {
   if (options.digest !== undefined && !imageDigestSchema.safeParse(options.digest).success) {
     throw cliError(
@@ -64,19 +81,28 @@ export async function importImage(source: string, options: { data: string; diges
   if (/^https?:\/\//.test(source) && !URL.canParse(source)) {
     throw cliError('wrong_usage', `got "${source}", expected a folder or the URL of one`);
   }
-  const store = await openStore(dataFolder(resolve(options.data)));
-  const progress = new ProgressLine();
   const from = /^https?:\/\//.test(source)
     ? urlSource(systemClock, new URL(source))
     : directorySource(await folderOf(source));
+  const image = await importShown(source, from, options);
+  print(`${image.digest}  ${image.name}  ${formatBytes(image.sizeBytes)}`);
+}
+
+/** Imports an image and shows how far that is. */
+async function importShown(
+  name: string,
+  source: ImageSource,
+  { data, digest }: { data: string; digest?: string },
+): Promise<StoredImage> {
+  const store = await openStore(dataFolder(resolve(data)));
+  const progress = new ProgressLine();
   try {
-    const image = await store.import(from, {
-      expectedDigest: options.digest,
+    return await store.import(source, {
+      expectedDigest: digest,
       signal: interruption(),
-      onProgress: (done, total) => progress.show(`importing ${source}`, done, total),
+      isTrusted: true,
+      onProgress: (done, total) => progress.show(`importing ${name}`, done, total),
     });
-    progress.end();
-    print(`${image.digest}  ${image.name}  ${formatBytes(image.sizeBytes)}`);
   } finally {
     progress.end();
   }

@@ -167,7 +167,12 @@ const configSchema = z
         imageLimit: byteSizeSchema.default(32 * 2 ** 30),
         maxVms: z.int().min(1).max(100_000).default(32),
         readyTimeout: durationSchema.default(60_000),
+        /** VMs that nobody asks anything for so long are suspended; none is when absent. */
+        suspendAfter: durationSchema
+          .refine((durationMs) => durationMs >= 1000, 'expected 1 s at least')
+          .optional(),
         accelerator: z.enum(['auto', 'kvm', 'tcg']).default('auto'),
+        allowUntrustedOnTcg: z.boolean().default(false),
       })
       .prefault({}),
     control: z.strictObject({ listen: listenSchema.default({ host: '127.0.0.1', port: 8088 }) }).prefault({}),

@@ -1,5 +1,6 @@
-import { chmod, rm } from 'node:fs/promises';
+import { chmod, mkdir, rename, rm } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
 import { type Clock, type Closable, CloseStack, type Random } from '../base/index.ts';
 import { Gateway, type GatewayOptions } from '../gateway/index.ts';
 import {
@@ -9,17 +10,20 @@ import {
   type OriginTables,
   originMigrations,
 } from '../gateway/routes.ts';
-import { createApiServer, listen } from '../platform/http/index.ts';
+import { type ApiServer, createApiServer, listen } from '../platform/http/index.ts';
+import { MasterKey } from '../platform/secrets/index.ts';
 import { openStore } from '../platform/store/index.ts';
 import { AuditLog, Health, type Log, Registry } from '../platform/telemetry/index.ts';
 import {
   AcceleratorProbe,
   ApplicationStore,
+  checkTrust,
   ImageStore,
   Pool,
   type PoolTables,
   poolMigrations,
   QemuHypervisor,
+  VmDisks,
 } from '../pool/index.ts';
 import { addPoolOperatorRoutes, addPoolReadRoutes } from '../pool/routes.ts';
 import { readApplicationKeyFiles } from './application-key-files.ts';
@@ -97,12 +101,14 @@ export class Edge implements Closable, AsyncDisposable {
         configuredOrigins(config, applicationKeys),
       );
       const images = await ImageStore.open({ clock, random }, data.images);
+      const masterKey = await MasterKey.readOrMake(random, data.masterKey);
+      const disks = new VmDisks(data.vms);
       const applications = new ApplicationStore({ clock, random }, data.applications);
-      const hypervisor = createHypervisor(deps, config, data);
+      const hypervisor = createHypervisor(deps, masterKey, config, data);
       const pool = parts.add(
         'pool',
         await Pool.start(
-          { clock, random, log, registry, store, images, applications, hypervisor },
+          { clock, random, log, registry, store, images, disks, applications, hypervisor },
           poolOptions(config, data, origins),
         ),
       );
@@ -114,6 +120,7 @@ export class Edge implements Closable, AsyncDisposable {
           hosts: ['localhost', '127.0.0.1', '[::1]', config.control.listen.host],
         }),
       );
+      parts.defer('control socket', () => rm(data.controlSocket, { force: true }));
       const operator = parts.add('control server', await createApiServer(log, { title: 'Orilla: control' }));
       // After the servers that tell how it is: they answer until it has drained.
       const gateway = parts.add(
@@ -153,10 +160,7 @@ export class Edge implements Closable, AsyncDisposable {
       addPoolOperatorRoutes(operator, pool, audit);
       addOriginRoutes(operator, origins);
       const controlPort = await listen(open, config.control.listen);
-      // The store's lock is ours, so a socket that is still there is a dead one's.
-      await rm(data.controlSocket, { force: true });
-      await listen(operator, { path: data.controlSocket });
-      await chmod(data.controlSocket, 0o600);
+      await listenPrivately(operator, data);
       return new Edge(parts, { gateway, origins, config, controlPort });
     } catch (error) {
       return parts.failWith(error);
@@ -188,22 +192,46 @@ export class Edge implements Closable, AsyncDisposable {
   }
 }
 
+/**
+ * Makes the control socket where nobody else can reach it, and moves it to its place when it is private. The store's lock is
+ * ours, so one that is still there is a dead one's.
+ */
+async function listenPrivately(operator: ApiServer, data: DataFolder): Promise<void> {
+  const folder = join(data.folder, '.control');
+  await rm(folder, { recursive: true, force: true });
+  await mkdir(folder, { mode: 0o700 });
+  try {
+    const path = join(folder, 's');
+    await listen(operator, { path });
+    await chmod(path, 0o600);
+    await rename(path, data.controlSocket);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
 function createHypervisor(
   { clock, log, random }: EdgeDeps,
+  masterKey: MasterKey,
   { pool }: EdgeConfig,
   data: DataFolder,
 ): QemuHypervisor {
-  const probe = new AcceleratorProbe({ clock, log }, data.acceleratorVerdict, data.run);
-  const { accelerator } = pool;
+  const { accelerator, allowUntrustedOnTcg } = pool;
+  const probe = new AcceleratorProbe({ clock, log }, data.acceleratorVerdict, data.run, allowUntrustedOnTcg);
   return new QemuHypervisor(
     {
       clock,
       log,
-      chooseAccelerator: async (image, signal) =>
-        accelerator === 'auto' ? (await probe.choose(image, signal)).accelerator : accelerator,
+      random,
+      masterKey,
+      chooseAccelerator: async (image, signal) => {
+        const chosen = accelerator === 'auto' ? (await probe.choose(image, signal)).accelerator : accelerator;
+        checkTrust(image, chosen, allowUntrustedOnTcg);
+        return chosen;
+      },
     },
     data.run,
-    { folder: data.templates, random },
+    data.templates,
   );
 }
 
@@ -220,6 +248,7 @@ function poolOptions({ pool }: EdgeConfig, data: DataFolder, origins: OriginDire
     maxVmsOf: (owner: string) => origins.find(owner)?.offload?.maxVms ?? 0,
     maxMemoryBytesOf: (owner: string) =>
       origins.find(owner)?.offload?.maxMemoryBytes ?? Number.POSITIVE_INFINITY,
+    savedFolder: data.saved,
     readyTimeoutMs: pool.readyTimeout,
   };
 }
@@ -260,6 +289,7 @@ function gatewayOptions(
     },
     configurations: pool.configurations,
     defaultConfiguration: pool.defaultConfiguration ?? Object.keys(pool.configurations)[0] ?? '',
+    suspendAfterMs: pool.suspendAfter,
   };
 }
 

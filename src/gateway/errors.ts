@@ -11,6 +11,7 @@ export const gatewayError = defineErrors({
   login_revoked: 403,
   token_missing: 401,
   token_unknown: 403,
+  too_many_refusals: 429,
   secret_file_unusable: 500,
   too_many_commands: 429,
   worker_failed: 500,

@@ -1,64 +1,44 @@
 import { mkdir } from 'node:fs/promises';
-import type { Clock, Closable, Random } from '../base/index.ts';
-import type { Store } from '../platform/store/index.ts';
-import type { Log, Registry } from '../platform/telemetry/index.ts';
-import { ApplicationInstaller, type GuestPlace } from './applications/application-installer.ts';
+import type { Closable } from '../base/index.ts';
+import type { Log } from '../platform/telemetry/index.ts';
+import { ApplicationInstaller } from './applications/application-installer.ts';
 import { ApplicationLibrary } from './applications/application-library.ts';
-import type { ApplicationStore } from './applications/application-store.ts';
 import { type InstalledApplication, loadApplications } from './applications/application-table.ts';
 import { Applications, type HeldGuest } from './applications/applications.ts';
 import type { DeployRequest } from './applications/deploy-request.ts';
 import { poolError } from './errors.ts';
 import type { ExecOptions, ExecOutcome } from './guest-commands/guest-commands.ts';
 import { GuestConnections } from './guest-commands/guest-connections.ts';
-import type { Hypervisor, Machine } from './hypervisor/hypervisor.ts';
 import { ImageLibrary, type OwnImage } from './image-library.ts';
-import type { ImageStore, StoredImage } from './images/image-store.ts';
+import { letGoOf } from './image-withdrawal.ts';
 import { assignMachines } from './machine-assignment.ts';
 import { poolMetrics } from './metrics.ts';
 import { Operations } from './operations.ts';
-import { type HttpProbe, probeHttp } from './readiness.ts';
-import type { Operation, Vm } from './schema.ts';
-import type { PoolTables } from './tables.ts';
-import { VersionedVm } from './versioned-vm.ts';
-import { type Once, type VmQuotas, type VmRequest, VmRequests } from './vm-requests.ts';
-import { type VmSpec, VmSupervisor } from './vm-supervisor.ts';
-import {
-  deleteVm,
-  loadMachines,
-  loadVmRecords,
-  saveMachine,
-  saveVersions,
-  type VmRecord,
-} from './vm-table.ts';
-
-export interface PoolDeps {
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly log: Log;
-  readonly registry: Registry;
-  readonly store: Store<PoolTables>;
-  readonly images: ImageStore;
-  readonly applications: ApplicationStore;
-  readonly hypervisor: Hypervisor;
-  readonly probe?: HttpProbe;
-}
-
-export interface PoolOptions extends VmQuotas {
-  /** The folder below which an origin may name a directory as its image. */
-  readonly imageDirectoryRoot: string;
-  /** Servers from which an owner's images may be fetched: `host` or `host:port`. */
-  readonly imageHosts: (owner: string) => readonly string[];
-  /** The owner's own server, `host:port`, when it has one: images may come from it also where it has a local address. */
-  readonly upstreamOf?: (owner: string) => string | undefined;
-  /** What the images that were fetched for VMs may take on the disk together; no limit when absent. */
-  readonly imageLimitBytes?: number;
-  /** How long a guest may take from its start to its first answer. */
-  readonly readyTimeoutMs: number;
-}
+import type { PoolDeps, PoolOptions } from './pool-deps.ts';
+import { probeHttp } from './readiness.ts';
+import type { Operation, SuspendedBy, Upgrade, Vm } from './schema.ts';
+import { Snapshots } from './snapshots.ts';
+import { loadRunningUpgrades } from './upgrade-table.ts';
+import { Upgrades } from './upgrades.ts';
+import type { VersionedVm } from './versioned-vm.ts';
+import { VmFactory } from './vm-factory.ts';
+import { type Once, type VmRequest, VmRequests } from './vm-requests.ts';
+import { VmSnapshots } from './vm-snapshots.ts';
+import type { FoundMachine } from './vm-supervisor.ts';
+import { deleteVm, loadMachines, loadVmRecords } from './vm-table.ts';
+import { imagesOf } from './vm-versions.ts';
 
 /** Longer than a guest may take to show that it lives; an image that is fetched again meanwhile is not waited for. */
 const ADOPTION_LIMIT_MS = 6000;
+
+/** What an earlier process of ours left to go on with. */
+interface Found {
+  readonly operations: Operations;
+  readonly upgrades: readonly Upgrade[];
+  readonly installed: readonly InstalledApplication[];
+  /** By their digests. */
+  readonly imagesWithDisks: readonly string[];
+}
 
 /**
  * The virtual machines of this host. What is wanted is in the store before anything is done about it. Machines outlive a
@@ -66,27 +46,30 @@ const ADOPTION_LIMIT_MS = 6000;
  */
 export class Pool implements Closable {
   readonly #deps: PoolDeps;
-  readonly #options: PoolOptions;
   readonly #operations: Operations;
   readonly #library: ImageLibrary;
   readonly #requests: VmRequests;
+  readonly #factory: VmFactory;
+  readonly snapshots: VmSnapshots;
+  readonly upgrades: Upgrades;
   readonly #connections: GuestConnections;
   readonly #applications: Applications;
   readonly #vms = new Map<string, VersionedVm>();
   readonly #listeners = new Set<() => void>();
   readonly #metrics: ReturnType<typeof poolMetrics>;
-  #isClosing = false;
+  #quiet: ((vm: string) => Promise<void>) | undefined;
+  /** Ends what takes long when the pool ends. */
+  readonly #ending = new AbortController();
   #closing: Promise<void> | undefined;
 
   private constructor(
     deps: PoolDeps,
     options: PoolOptions,
-    operations: Operations,
-    installed: readonly InstalledApplication[],
+    { operations, upgrades, installed, imagesWithDisks }: Found,
   ) {
     const { log, clock, probe = probeHttp } = deps;
     this.#deps = deps;
-    this.#options = options;
+    const snapshots = new Snapshots(deps, options.savedFolder);
     this.#operations = operations;
     const policyFor = (owner: string) => ({
       directoryRoot: options.imageDirectoryRoot,
@@ -103,7 +86,7 @@ export class Pool implements Closable {
         operations,
         library: this.#library,
         vms: this.#vms,
-        newVm: (record) => this.#newVm(record),
+        newVm: (record) => this.#factory.make(record),
         announce: () => this.#announce(),
       },
       options,
@@ -124,22 +107,56 @@ export class Pool implements Closable {
       },
       installed,
     );
+    this.#factory = new VmFactory(
+      {
+        ...deps,
+        library: this.#library,
+        snapshots,
+        furnish: ({ name }, place, signal) => this.#applications.bringTo(name, place, signal),
+        quiet: async (vm) => this.#quiet?.(vm),
+        checkRoom: (vm) => this.#requests.checkRoom(vm),
+        onChange: (change) => {
+          if (change) this.#observe(change.vm, change.previous);
+          this.#announce();
+        },
+        ending: this.#ending.signal,
+      },
+      options,
+      imagesWithDisks,
+    );
+    this.snapshots = new VmSnapshots({
+      kept: snapshots,
+      find: (name) => this.#find(name),
+      bringBack: (vm, label) => this.#factory.bringBack(vm, label),
+    });
+    this.upgrades = new Upgrades({ ...deps, requests: this.#requests, list: () => this.list() }, upgrades);
     this.#metrics = poolMetrics(deps.registry, () => this.list());
   }
 
   static async start(deps: PoolDeps, options: PoolOptions): Promise<Pool> {
-    const { clock, store, hypervisor } = deps;
+    const { clock, store, hypervisor, disks, images } = deps;
     await mkdir(options.imageDirectoryRoot, { recursive: true });
     const records = await loadVmRecords(store.db);
     const left = await hypervisor.takeOver();
     const { kept, unwanted } = assignMachines(records, await loadMachines(store.db), left.machines);
     await Promise.all(unwanted.map((machine) => machine.stop()));
+    await disks.collect(new Map(records.map(({ name, versions }) => [name, imagesOf(versions)])));
     reportLeftMachines(deps.log, kept.length, left.endedCount + unwanted.length);
-    const pool = new Pool(deps, options, await Operations.open(deps), await loadApplications(store.db));
+    const imagesOnDisks = (await images.list()).filter(({ manifest }) => manifest.disks !== undefined);
+    const pool = new Pool(deps, options, {
+      operations: await Operations.open(deps),
+      upgrades: await loadRunningUpgrades(store.db),
+      installed: await loadApplications(store.db),
+      imagesWithDisks: imagesOnDisks.map(({ digest }) => digest),
+    });
     for (const record of records) {
       const own = kept.filter(({ name }) => name === record.name);
-      const machines = new Map(own.map(({ version, machine }) => [version, machine]));
-      pool.#vms.set(record.name, pool.#newVm(record, machines));
+      const found = new Map<number, FoundMachine>(own.map(({ version, machine }) => [version, machine]));
+      const { version } = record.versions.current;
+      // One that was being suspended and runs was not, and is not any more.
+      const suspendedBy = found.has(version) ? undefined : record.suspendedBy;
+      if (suspendedBy) found.set(version, 'suspended');
+      pool.#vms.set(record.name, pool.#factory.make({ ...record, suspendedBy }, found));
     }
     for (const vm of pool.#vms.values()) vm.start();
     await pool.#applications.resume();
@@ -200,18 +217,54 @@ export class Pool implements Closable {
     return this.#operations.settled(operation, signal);
   }
 
-  /** Ends a VM and forgets it. @throws `vm_not_found` */
+  /** Ends a VM and forgets it, with all that it wrote to its disks. @throws `vm_not_found` */
   async remove(name: string): Promise<void> {
     const vm = this.#find(name);
+    const { store, disks } = this.#deps;
     await vm.end(() =>
-      this.#deps.store.transaction(async (transaction) => {
+      store.transaction(async (transaction) => {
         await deleteVm(transaction, name);
         await this.#applications.deleteOf(transaction, name);
       }),
     );
     await this.#applications.forget(name);
+    await disks.remove(name);
     if (this.#vms.get(name) === vm) this.#vms.delete(name);
     this.#announce();
+  }
+
+  /**
+   * Ends a VM's machine for now; what it was is kept on the disk. Resolves when that is so.
+   *
+   * @param by `idleness`: the next request brings it back; `operator`: only `resume` does.
+   * @throws `vm_not_found`, `vm_not_ready`, `vm_conflict` while it is changed, or why it could not be.
+   */
+  suspend(name: string, by: SuspendedBy): Promise<void> {
+    return this.#find(name).suspend(by);
+  }
+
+  /**
+   * Brings a suspended VM back; resolves when its machine is on its way.
+   *
+   * @throws `vm_not_found`, `configuration_too_large` when there is no room for it.
+   */
+  resume(name: string): Promise<void> {
+    return this.#find(name).resume();
+  }
+
+  /** Somebody asks for this VM: one that was suspended for idleness is brought back. */
+  wake(name: string): void {
+    this.#vms.get(name)?.wake();
+  }
+
+  /** Before a VM is suspended, and no new request goes to it, waits for `quiet`; until it is disposed of. */
+  beforeSuspension(quiet: (vm: string) => Promise<void>): Disposable {
+    this.#quiet = quiet;
+    return {
+      [Symbol.dispose]: () => {
+        this.#quiet = undefined;
+      },
+    };
   }
 
   /** The images that this owner's VMs ran from. */
@@ -226,18 +279,7 @@ export class Pool implements Closable {
    */
   async withdrawImage(owner: string, digest: string): Promise<void> {
     const own = [...this.#vms.values()].filter((vm) => vm.owner === owner);
-    for (const vm of own) {
-      const { current, next } = vm.versions;
-      if (![current, next].some((version) => version?.imageDigest === digest)) continue;
-      throw poolError(
-        'image_in_use',
-        `the VM ${vm.name} runs from it; give that another version, or stop it`,
-      );
-    }
-    for (const vm of own) {
-      if (vm.versions.previous?.imageDigest !== digest) continue;
-      await vm.change(() => ({ event: { kind: 'withdrawn', imageDigest: digest } }));
-    }
+    await letGoOf(digest, own);
     await this.#library.withdraw(owner, digest);
   }
 
@@ -285,7 +327,7 @@ export class Pool implements Closable {
 
   /** Ends the machines; the VMs stay wanted and come back at the next start. */
   close(): Promise<void> {
-    this.#isClosing = true;
+    this.#ending.abort(new Error('the pool is being closed'));
     this.#closing ??= this.#close();
     return this.#closing;
   }
@@ -293,6 +335,7 @@ export class Pool implements Closable {
   async #close(): Promise<void> {
     await this.#applications.close();
     await Promise.all([...this.#vms.values()].map((vm) => vm.close()));
+    await this.upgrades.close();
     await this.#connections.close();
     await this.#operations.close();
   }
@@ -311,8 +354,10 @@ export class Pool implements Closable {
   async #hold(name: string, signal: AbortSignal): Promise<HeldGuest> {
     for (;;) {
       signal.throwIfAborted();
-      const guest = this.#find(name).hold();
+      const vm = this.#find(name);
+      const guest = vm.hold();
       if (guest) return guest;
+      vm.wake();
       const { promise, resolve } = Promise.withResolvers<void>();
       using _changes = this.subscribe(resolve);
       signal.addEventListener('abort', () => resolve(), { once: true });
@@ -326,77 +371,24 @@ export class Pool implements Closable {
     return vm;
   }
 
-  /** @param machines those that run for it already, by its version. */
-  #newVm(record: VmRecord, machines: ReadonlyMap<number, Machine> = new Map()): VersionedVm {
-    const { clock, random, log, store, hypervisor, probe = probeHttp } = this.#deps;
-    const vm: VersionedVm = new VersionedVm(
-      {
-        clock,
-        log,
-        supervise: (spec, onChange) => {
-          const fetchImage = (wanted: VmSpec, signal: AbortSignal) => this.#fetchImage(vm, wanted, signal);
-          const recordMachine = ({ name, version }: VmSpec, machineId: string) =>
-            saveMachine(store.db, { name, version, machineId });
-          const furnish = ({ name }: VmSpec, place: GuestPlace, signal: AbortSignal) =>
-            this.#applications.bringTo(name, place, signal);
-          const deps = {
-            clock,
-            random,
-            log,
-            hypervisor,
-            probe,
-            fetchImage,
-            recordMachine,
-            furnish,
-            onChange,
-          };
-          return new VmSupervisor(deps, spec, this.#options.readyTimeoutMs, machines.get(spec.version));
-        },
-        save: (versions, also) =>
-          store.transaction(async (transaction) => {
-            await saveVersions(transaction, record.name, versions);
-            await also?.(transaction);
-          }),
-        onChange: (change) => {
-          if (change) this.#observe(change.vm, change.previous);
-          this.#announce();
-        },
-      },
-      record,
-    );
-    return vm;
-  }
-
-  async #fetchImage(vm: VersionedVm, spec: VmSpec, signal: AbortSignal): Promise<StoredImage> {
-    const { version } = spec;
-    try {
-      const image = await this.#library.fetch(spec, signal, (progress) => vm.showProgress(version, progress));
-      if (spec.imageDigest === undefined) await vm.pin(version, image.digest);
-      return image;
-    } finally {
-      vm.showProgress(version, undefined);
-    }
-  }
-
   #imagesInUse(): ReadonlySet<string> {
-    const versions = [...this.#vms.values()].flatMap((vm) => [
-      vm.versions.current,
-      vm.versions.next,
-      vm.versions.previous,
-    ]);
-    return new Set(versions.flatMap((version) => version?.imageDigest ?? []));
+    return new Set([...this.#vms.values()].flatMap((vm) => [...imagesOf(vm.versions)]));
   }
 
   #observe(vm: Vm, previous: Vm['phase']): void {
     const { name, version, phase, reason, lastStart } = vm;
     this.#deps.log.info({ vm: name, version, phase, reason, ...lastStart }, 'vm changed phase');
-    if (phase === 'ready' && lastStart) this.#metrics.observeStart(lastStart);
-    if (previous === 'ready' && phase !== 'stopping') this.#metrics.countCrash();
+    if (phase === 'ready' && previous === 'starting' && lastStart) this.#metrics.observeStart(lastStart);
+    const hasServed = previous === 'ready' || previous === 'suspending';
+    if (hasServed && (phase === 'waiting' || phase === 'failed')) this.#metrics.countCrash();
   }
 
   #announce(): void {
     // A VM that ends with us goes on at the next start, and so does what was to become of it.
-    if (!this.#isClosing) this.#operations.observe((name) => this.#vms.get(name)?.describe());
+    if (!this.#ending.signal.aborted) {
+      this.#operations.observe((name) => this.#vms.get(name)?.describe());
+      this.upgrades.observe();
+    }
     for (const listener of this.#listeners) listener();
   }
 }

@@ -2,10 +2,11 @@ import type { Migration } from '../platform/store/index.ts';
 import type { ApplicationTables } from './applications/application-table.ts';
 import type { ImageTables } from './image-table.ts';
 import type { OperationTables } from './operation-table.ts';
+import type { UpgradeTables } from './upgrade-table.ts';
 import type { VmTables } from './vm-table.ts';
 
 /** What the pool keeps in the store. */
-export type PoolTables = VmTables & OperationTables & ImageTables & ApplicationTables;
+export type PoolTables = VmTables & OperationTables & ImageTables & UpgradeTables & ApplicationTables;
 
 export const poolMigrations: readonly Migration[] = [
   {
@@ -98,7 +99,22 @@ export const poolMigrations: readonly Migration[] = [
     },
   },
   {
-    id: 'pool-006-application',
+    id: 'pool-006-suspension',
+    up: (db) => db.schema.alterTable('pool_vm').addColumn('suspended_by', 'text').execute(),
+  },
+  {
+    id: 'pool-007-upgrade',
+    up: (db) =>
+      db.schema
+        .createTable('pool_upgrade')
+        .addColumn('id', 'text', (column) => column.primaryKey())
+        .addColumn('status', 'text', (column) => column.notNull())
+        .addColumn('record', 'text', (column) => column.notNull())
+        .addColumn('created_at_ms', 'bigint', (column) => column.notNull())
+        .execute(),
+  },
+  {
+    id: 'pool-008-application',
     up: async (db) => {
       await db.schema
         .createTable('pool_application')

@@ -8,6 +8,7 @@ import { systemClock, systemRandom } from '../base/index.ts';
 import { openStore, type Store } from '../platform/store/index.ts';
 import { Registry, silentLog } from '../platform/telemetry/index.ts';
 import { ApplicationStore } from './applications/application-store.ts';
+import { VmDisks } from './disks/vm-disks.ts';
 import type { Machine } from './hypervisor/hypervisor.ts';
 import { directorySource } from './images/image-source.ts';
 import { ImageStore, type StoredImage } from './images/image-store.ts';
@@ -46,15 +47,19 @@ describe('a pool that finds machines running', () => {
     });
     await insertVm(store.db, { name: 'photos', owner: 'photos', createdAtMs: 5, versions: version });
     left = await startMachine('photos-left');
-    await saveMachine(store.db, { name: 'photos', version: 1, machineId: 'photos-left' });
+    await saveMachine(store.db, { name: 'photos', version: 1, machineId: left.id });
   });
   afterEach(async () => {
     await pool?.close();
     await store.close();
   });
 
-  const startMachine = (id: string) =>
-    hypervisor.start({ id, name: id, image, configuration: SMALL }, new AbortController().signal);
+  const startMachine = (name: string) =>
+    hypervisor.start(
+      { name, image, configuration: SMALL },
+      new AbortController().signal,
+      async () => undefined,
+    );
   const applications = () => new ApplicationStore({ clock, random }, join(folder, 'applications'));
   async function startPool(probe: HttpProbe = probeHttp): Promise<Pool> {
     pool = await Pool.start(
@@ -65,6 +70,7 @@ describe('a pool that finds machines running', () => {
         registry: new Registry(),
         store,
         images,
+        disks: new VmDisks(join(folder, 'vms')),
         applications: applications(),
         hypervisor,
         probe,
@@ -74,6 +80,7 @@ describe('a pool that finds machines running', () => {
         imageHosts: () => [],
         maxVms: 4,
         maxVmsOf: () => 4,
+        savedFolder: join(folder, 'saved'),
         readyTimeoutMs: 20_000,
       },
     );

@@ -1,21 +1,16 @@
-import {
-  type Clock,
-  formatBytes,
-  formatDuration,
-  hasCode,
-  messageOf,
-  type Random,
-  randomId,
-} from '../base/index.ts';
+import { type Clock, type CodedError, formatBytes, hasCode, messageOf } from '../base/index.ts';
 import type { Log } from '../platform/telemetry/index.ts';
+import { AnswerLimit } from './answer-limit.ts';
 import type { GuestPlace } from './applications/application-installer.ts';
 import type { HeldGuest } from './applications/applications.ts';
+import type { MachineDisk } from './disks/machine-disk.ts';
 import { poolError } from './errors.ts';
 import type { Hypervisor, Machine } from './hypervisor/hypervisor.ts';
 import type { StoredImage } from './images/image-store.ts';
 import { type HttpProbe, untilReady, untilUnresponsive } from './readiness.ts';
+import type { SavedMachines } from './saved-machines.ts';
 import type { Configuration, Vm } from './schema.ts';
-import { initialState, transition, type VmEvent, type VmState } from './vm-state.ts';
+import { initialState, suspendedState, transition, type VmEvent, type VmState } from './vm-state.ts';
 
 /** What is wanted of one version of a VM. */
 export interface VmSpec {
@@ -34,14 +29,23 @@ export interface VmSpec {
 
 export interface SupervisorDeps {
   readonly clock: Clock;
-  readonly random: Random;
   readonly log: Log;
   readonly hypervisor: Hypervisor;
   readonly probe: HttpProbe;
   /** Brings the image of `spec`, from here or from where it is. */
   readonly fetchImage: (spec: VmSpec, signal: AbortSignal) => Promise<StoredImage>;
-  /** Keeps which machine is the version's from now on; called before it is started. */
+  /** The VM's disks as this version sees them, ready for its machine. */
+  readonly prepareDisks: (
+    spec: VmSpec,
+    image: StoredImage,
+    signal: AbortSignal,
+  ) => Promise<readonly MachineDisk[]>;
+  /** Keeps which machine is the version's from now on; called before it is the version's. */
   readonly recordMachine: (spec: VmSpec, machineId: string) => Promise<void>;
+  /** Resolves when the VM's disks are there for this version: no other machine has them. */
+  readonly alone: () => Promise<void>;
+  /** Where it is kept while it is suspended. */
+  readonly saved: Pick<SavedMachines, 'folderOf' | 'take' | 'forget'>;
   /** Puts into a guest that answers what is wanted there beside its image. */
   readonly furnish: (spec: VmSpec, place: GuestPlace, signal: AbortSignal) => Promise<void>;
   /** Called after every change of phase. */
@@ -57,12 +61,25 @@ const FINAL_CODES = [
   'image_outside_root',
   'image_withdrawn',
   'configuration_too_small',
+  'untrusted_on_tcg',
   'applications_unsupported',
 ];
 
 const LEAST_ANSWER_LIMIT_MS = 10_000;
 /** How long the guest of a machine that was left running may take to show that it lives. */
 const LIFE_SIGN_LIMIT_MS = 5000;
+
+/** One that does not end by itself in this time is ended. */
+const SHUT_DOWN_LIMIT_MS = 10_000;
+
+/** How a machine was found when this process began: it goes on, or it has none and is not to have one yet. */
+export type FoundMachine = Machine | 'suspended';
+
+interface Suspension {
+  /** Resolves when nobody uses the VM any more. */
+  readonly quiet: () => Promise<void>;
+  readonly done: PromiseWithResolvers<void>;
+}
 
 /** Keeps one VM as it is wanted: fetches, starts, watches, and starts again what died. */
 export class VmSupervisor {
@@ -74,6 +91,7 @@ export class VmSupervisor {
   #machineId: string | undefined;
   #restarts = 0;
   #lastStart: Vm['lastStart'];
+  #lastBootMs: number | undefined;
   #running: Promise<void> | undefined;
   #left: Machine | undefined;
   /** What the machine that serves was made from. */
@@ -81,15 +99,19 @@ export class VmSupervisor {
   /** How many are just changing what serves in the guest. */
   #holders = 0;
   readonly #adoption = Promise.withResolvers<void>();
+  /** Resolved by whoever wants it suspended, while it serves. */
+  #suspension: PromiseWithResolvers<Suspension> | undefined;
+  #resumption = Promise.withResolvers<void>();
 
-  /** @param left a machine that an earlier process of ours started for the same: this one's now. */
-  constructor(deps: SupervisorDeps, spec: VmSpec, readyTimeoutMs: number, left?: Machine) {
+  /** @param found what an earlier process of ours left for the same: this one's now. */
+  constructor(deps: SupervisorDeps, spec: VmSpec, readyTimeoutMs: number, found?: FoundMachine) {
     this.#deps = deps;
     this.#spec = spec;
     this.#readyTimeoutMs = readyTimeoutMs;
-    this.#state = initialState(deps.clock.nowMs());
-    this.#left = left;
-    if (!left) this.#adoption.resolve();
+    const nowMs = deps.clock.nowMs();
+    this.#state = found === 'suspended' ? suspendedState(nowMs) : initialState(nowMs);
+    this.#left = found === 'suspended' ? undefined : found;
+    if (!this.#left) this.#adoption.resolve();
   }
 
   /** Resolves when the machine that was left running serves again, or turned out not to. */
@@ -145,10 +167,40 @@ export class VmSupervisor {
   /** Begins to work, or begins again after it gave up. Does nothing while it works. */
   start(): void {
     if (this.#running || this.#stop.signal.aborted) return;
-    this.#state = initialState(this.#deps.clock.nowMs());
+    if (this.#state.phase !== 'suspended') this.#state = initialState(this.#deps.clock.nowMs());
     this.#running = this.#run().finally(() => {
       this.#running = undefined;
     });
+  }
+
+  /**
+   * Brings the guest to rest, keeps it on the disk and ends its machine; resolves when that is so.
+   *
+   * @param quiet resolves when nobody uses the VM any more; it is told by then that none is to come.
+   * @throws `vm_not_ready`, or why it could not be suspended: then it serves on.
+   */
+  async suspend(quiet: () => Promise<void>): Promise<void> {
+    const { phase } = this.state;
+    if (phase !== 'ready' || !this.#suspension) throw notReady(this.#spec.name, phase);
+    if (this.#holders > 0) throw poolError('vm_conflict', `the VM ${this.#spec.name} is just being changed`);
+    const done = Promise.withResolvers<void>();
+    this.#suspension.resolve({ quiet, done });
+    this.#suspension = undefined;
+    await done.promise;
+  }
+
+  /** Writes what the machine is into a folder, with its disks; it pauses meanwhile. @throws `vm_not_ready` */
+  async snapshot(folder: string): Promise<void> {
+    const { state } = this;
+    if (state.phase !== 'ready') throw notReady(this.#spec.name, state.phase);
+    await state.machine.snapshot(folder, this.#stop.signal);
+  }
+
+  /** Goes on where it was suspended. */
+  resume(): void {
+    if (this.state.phase !== 'suspended') return;
+    this.#apply({ kind: 'resumed' });
+    this.#resumption.resolve();
   }
 
   /** Ends the VM and its machine; resolves when both are gone. */
@@ -164,6 +216,7 @@ export class VmSupervisor {
     const { signal } = this.#stop;
     while (!signal.aborted && this.state.phase !== 'failed') {
       try {
+        if (this.state.phase === 'suspended') await this.#untilResumed(signal);
         await this.#serveOnce(signal);
       } catch (error) {
         if (signal.aborted) return;
@@ -181,9 +234,19 @@ export class VmSupervisor {
     }
   }
 
-  /** From the image to the end of the machine. Always throws: a machine that is wanted never ends well. */
-  async #serveOnce(signal: AbortSignal): Promise<never> {
-    const { clock, hypervisor, random, recordMachine } = this.#deps;
+  async #untilResumed(signal: AbortSignal): Promise<void> {
+    const stopped = Promise.withResolvers<never>();
+    const onAbort = () => stopped.reject(signal.reason);
+    signal.addEventListener('abort', onAbort, { once: true });
+    if (signal.aborted) onAbort();
+    await Promise.race([this.#resumption.promise, stopped.promise]);
+    signal.removeEventListener('abort', onAbort);
+    this.#resumption = Promise.withResolvers();
+  }
+
+  /** From the image until the machine was suspended. Otherwise it throws: a machine that is wanted never ends well. */
+  async #serveOnce(signal: AbortSignal): Promise<void> {
+    const { clock, hypervisor, probe, prepareDisks, recordMachine } = this.#deps;
     const left = this.#left;
     this.#left = undefined;
     if (left) return this.#serveBy(left, signal);
@@ -194,12 +257,24 @@ export class VmSupervisor {
     const fetchedMs = clock.monotonicMs();
     this.#apply({ kind: 'fetched' });
 
-    this.#machineId = `${this.#spec.name.slice(0, 24)}-${randomId(random, 6)}`;
     const { name, configuration } = this.#spec;
-    await recordMachine(this.#spec, this.#machineId);
-    const machine = await hypervisor.start({ id: this.#machineId, name, image, configuration }, signal);
+    await this.#deps.alone();
+    const disks = await prepareDisks(this.#spec, image, signal);
+    const saved = await this.#deps.saved.take(this.#spec);
+    // The limit begins when a machine is about to be started: what comes before is preparation.
+    using limit = new AnswerLimit(clock, this.#answerLimitMs());
+    const either = AbortSignal.any([signal, limit.signal]);
+    const machine = await hypervisor
+      .start({ name, image, configuration, disks, saved }, either, async (machineId) => {
+        await recordMachine(this.#spec, machineId);
+        this.#machineId = machineId;
+        limit.begin();
+      })
+      .finally(() => saved !== undefined && this.#deps.saved.forget(this.#spec));
     try {
-      await this.#untilAnswering(machine, image, signal);
+      void machine.exited.then((reason) => limit.giveUp(reason));
+      await untilReady(clock, probe, machine.addresses[0], image.manifest.http.readyPath, either);
+      limit[Symbol.dispose]();
       await this.#furnish(machine, image, signal);
       const nowMs = clock.monotonicMs();
       this.#lastStart = {
@@ -207,20 +282,23 @@ export class VmSupervisor {
         prepareMs: machine.startedAtMs - fetchedMs,
         bootMs: nowMs - machine.startedAtMs,
         totalMs: nowMs - startMs,
+        origin: machine.origin,
       };
+      if (machine.origin === 'boot') this.#lastBootMs = this.#lastStart.bootMs;
       this.#apply({ kind: 'answered', machine });
-      throw poolError('machine_failed', await this.#untilDead(machine, image, signal));
+      await this.#untilSuspended(machine, image, signal);
     } finally {
-      await machine.stop();
+      await this.#end(machine, image);
     }
   }
 
   /** As `serveOnce`, with a machine that was left running. */
-  async #serveBy(machine: Machine, signal: AbortSignal): Promise<never> {
+  async #serveBy(machine: Machine, signal: AbortSignal): Promise<void> {
     const { clock, probe } = this.#deps;
     this.#machineId = machine.id;
+    let image: StoredImage | undefined;
     try {
-      const image = await this.#deps.fetchImage(this.#spec, signal);
+      image = await this.#deps.fetchImage(this.#spec, signal);
       const { readyPath } = image.manifest.http;
       if (!(await probe(clock, machine.addresses[0], readyPath, LIFE_SIGN_LIMIT_MS, signal))) {
         throw poolError('machine_failed', 'the guest did not answer when its machine was taken over');
@@ -228,10 +306,10 @@ export class VmSupervisor {
       await this.#furnish(machine, image, signal);
       this.#apply({ kind: 'adopted', machine });
       this.#adoption.resolve();
-      throw poolError('machine_failed', await this.#untilDead(machine, image, signal));
+      await this.#untilSuspended(machine, image, signal);
     } finally {
       this.#adoption.resolve();
-      await machine.stop();
+      await this.#end(machine, image);
     }
   }
 
@@ -240,43 +318,53 @@ export class VmSupervisor {
     await this.#deps.furnish(this.#spec, { machine, manifest: image.manifest }, signal);
   }
 
-  async #untilAnswering(machine: Machine, image: StoredImage, signal: AbortSignal): Promise<void> {
-    const { clock, probe } = this.#deps;
-    const givenUp = new AbortController();
-    const limitMs = this.#answerLimitMs();
-    const timer = clock.after(limitMs, () =>
-      givenUp.abort(
-        poolError('machine_failed', `the guest did not answer within ${formatDuration(limitMs)}`),
-      ),
-    );
-    void machine.exited.then((reason) => givenUp.abort(poolError('machine_failed', reason)));
-    const either = AbortSignal.any([signal, givenUp.signal]);
-    try {
-      await untilReady(clock, probe, machine.addresses[0], image.manifest.http.readyPath, either);
-    } finally {
-      timer[Symbol.dispose]();
-    }
+  /** A guest that is to end, and has a disk, may bring to it what it has in memory only. */
+  async #end(machine: Machine, image: StoredImage | undefined): Promise<void> {
+    const hasDisk = this.#spec.configuration.diskBytes > 0 || image?.manifest.disks !== undefined;
+    if (hasDisk && this.#stop.signal.aborted) await machine.shutDown(SHUT_DOWN_LIMIT_MS);
+    else await machine.stop();
   }
 
   /** A guest that booted here before and now takes five times as long hangs: it is not worth the whole time. */
   #answerLimitMs(): number {
-    if (!this.#lastStart) return this.#readyTimeoutMs;
-    return Math.min(this.#readyTimeoutMs, Math.max(LEAST_ANSWER_LIMIT_MS, 5 * this.#lastStart.bootMs));
+    if (this.#lastBootMs === undefined) return this.#readyTimeoutMs;
+    return Math.min(this.#readyTimeoutMs, Math.max(LEAST_ANSWER_LIMIT_MS, 5 * this.#lastBootMs));
   }
 
-  async #untilDead(machine: Machine, image: StoredImage, signal: AbortSignal): Promise<string> {
+  /** Watches a machine that serves until it was suspended. @throws `machine_failed` when it died. */
+  async #untilSuspended(machine: Machine, image: StoredImage, signal: AbortSignal): Promise<void> {
     const { clock, probe } = this.#deps;
-    const watching = new AbortController();
-    const either = AbortSignal.any([signal, watching.signal]);
     const look: HttpProbe = async (...place) => this.#holders > 0 || probe(...place);
-    try {
-      return await Promise.race([
+    for (;;) {
+      const watching = new AbortController();
+      const either = AbortSignal.any([signal, watching.signal]);
+      this.#suspension = Promise.withResolvers();
+      const what = await Promise.race([
         machine.exited,
         untilUnresponsive(clock, look, machine.addresses[0], image.manifest.http.readyPath, either),
-      ]);
-    } finally {
-      watching.abort();
+        this.#suspension.promise,
+      ]).finally(() => {
+        this.#suspension = undefined;
+        watching.abort();
+      });
+      if (typeof what === 'string') throw poolError('machine_failed', what);
+      if (await this.#bringToRest(machine, what, signal)) return;
     }
+  }
+
+  async #bringToRest(machine: Machine, { quiet, done }: Suspension, signal: AbortSignal): Promise<boolean> {
+    this.#apply({ kind: 'suspending' });
+    try {
+      await quiet();
+      await machine.suspend(this.#deps.saved.folderOf(this.#spec), signal);
+    } catch (error) {
+      this.#apply({ kind: 'kept' });
+      done.reject(error);
+      return false;
+    }
+    this.#apply({ kind: 'suspended' });
+    done.resolve();
+    return true;
   }
 
   #apply(event: VmEvent): void {
@@ -285,6 +373,9 @@ export class VmSupervisor {
     if (this.#state !== previous) this.#deps.onChange(this, previous.phase);
   }
 }
+
+const notReady = (name: string, phase: VmState['phase']): CodedError =>
+  poolError('vm_not_ready', `the VM ${name} is ${phase}; only one that is ready can be suspended or copied`);
 
 function checkMemory({ memoryBytes }: Configuration, { manifest }: StoredImage): void {
   if (memoryBytes >= manifest.minimumMemoryBytes) return;

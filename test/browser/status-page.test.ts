@@ -31,7 +31,7 @@ const vm = {
   createdAtMs: 0,
   sinceMs: 0,
   restarts: 2,
-  lastStart: { fetchMs: 230, prepareMs: 2, bootMs: 1700, totalMs: 1932 },
+  lastStart: { fetchMs: 230, prepareMs: 2, bootMs: 1700, totalMs: 1932, origin: 'boot' },
   accelerator: 'tcg',
 } as const;
 

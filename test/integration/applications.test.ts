@@ -16,8 +16,10 @@ import {
   type PoolTables,
   poolMigrations,
   QemuHypervisor,
+  VmDisks,
 } from '../../src/pool/index.ts';
 import type { Operation, Vm } from '../../src/pool/schema.ts';
+import { QEMU_DEPS } from '../support/qemu-deps.ts';
 import { PATIENCE_MS } from '../support/running-orilla.ts';
 import { TestOrigin } from '../support/test-origin.ts';
 import { untilVm } from '../support/test-pool.ts';
@@ -55,11 +57,7 @@ needs('qemu-system-x86_64')('an application in a VM that runs', () => {
     origin.images['apps'] = join(folder, 'served');
     await mkdir(join(folder, 'served'));
     await mkdir(join(folder, 'provided'));
-    hypervisor = new QemuHypervisor(
-      { clock, log: silentLog, chooseAccelerator: async () => 'tcg' },
-      join(folder, 'run'),
-      { folder: join(folder, 'templates'), random },
-    );
+    hypervisor = new QemuHypervisor(QEMU_DEPS, join(folder, 'run'), join(folder, 'templates'));
     await startPool();
     const image = await webImage();
     origin.images['web'] = image.folder;
@@ -89,6 +87,7 @@ needs('qemu-system-x86_64')('an application in a VM that runs', () => {
         store,
         images: await ImageStore.open({ clock, random }, join(folder, 'images')),
         applications: new ApplicationStore({ clock, random }, join(folder, 'applications')),
+        disks: new VmDisks(join(folder, 'vms')),
         hypervisor,
       },
       {
@@ -96,6 +95,7 @@ needs('qemu-system-x86_64')('an application in a VM that runs', () => {
         imageHosts: () => [`127.0.0.1:${origin.port}`],
         maxVms: 4,
         maxVmsOf: () => 4,
+        savedFolder: join(folder, 'saved'),
         readyTimeoutMs: 15_000,
       },
     );

@@ -6,6 +6,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   symlinkSync,
   writeFileSync,
@@ -16,14 +17,13 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
-import { systemClock, systemRandom } from '../../src/base/index.ts';
+import { systemClock } from '../../src/base/index.ts';
 import { endProcess } from '../../src/platform/process/index.ts';
-import { silentLog } from '../../src/platform/telemetry/index.ts';
-import { QmpClient } from '../../src/pool/hypervisor/qemu/qmp.ts';
-import { type Machine, QemuHypervisor, type StoredImage } from '../../src/pool/index.ts';
+import { type Machine, QemuHypervisor, type StoredImage, VmDisks } from '../../src/pool/index.ts';
 import { probeHttp, untilReady } from '../../src/pool/readiness.ts';
 import type { Configuration } from '../../src/pool/schema.ts';
 import { hypervisorSuite } from '../support/hypervisor-suite.ts';
+import { QEMU_DEPS } from '../support/qemu-deps.ts';
 import { machinesIn, PATIENCE_MS } from '../support/running-orilla.ts';
 import { smallDisk } from '../support/small-disk.ts';
 import { needs, toolPath } from '../support/tools.ts';
@@ -44,10 +44,10 @@ needs('qemu-system-x86_64')('QEMU', () => {
     rmSync(folder, { recursive: true, force: true });
   });
 
-  const hypervisorIn = (run: string) =>
-    new QemuHypervisor({ clock: systemClock, log: silentLog, chooseAccelerator: async () => 'tcg' }, run);
+  const hypervisorIn = (run: string) => new QemuHypervisor(QEMU_DEPS, run);
   const hypervisor = () => hypervisorIn(join(folder, 'run'));
-  const specOf = (id: string, configuration = SMALL) => ({ id, name: id, image, configuration });
+  const specOf = (name: string, configuration = SMALL) => ({ name, image, configuration });
+  const unclaimed = async () => undefined;
   const signal = () => AbortSignal.timeout(PATIENCE_MS);
   const answering = ({ addresses }: Machine) =>
     untilReady(systemClock, probeHttp, addresses[0], '/', signal());
@@ -62,11 +62,13 @@ needs('qemu-system-x86_64')('QEMU', () => {
   });
 
   describe('as a hypervisor that finds no way to confine', () => {
-    // Of all programs only QEMU is there; no namespace can be made without the others.
+    // Of all programs only these are there; no namespace can be made without the others.
     beforeAll(() => {
       const programs = join(folder, 'programs');
       mkdirSync(programs);
-      symlinkSync(toolPath('qemu-system-x86_64') ?? '', join(programs, 'qemu-system-x86_64'));
+      for (const tool of ['qemu-system-x86_64', 'cp'] as const) {
+        symlinkSync(toolPath(tool) ?? '', join(programs, tool));
+      }
       vi.stubEnv('PATH', programs);
     });
     afterAll(() => void vi.unstubAllEnvs());
@@ -74,7 +76,7 @@ needs('qemu-system-x86_64')('QEMU', () => {
     hypervisorSuite(hypervisor, specOf);
 
     test('reaches its guests through loopback', async () => {
-      const machine = await hypervisor().start(specOf('ports'), signal());
+      const machine = await hypervisor().start(specOf('ports'), signal(), unclaimed);
       expect(machine.addresses.map(({ host }) => host)).toEqual(
         Array.from({ length: 16 }, () => '127.0.0.1'),
       );
@@ -82,14 +84,9 @@ needs('qemu-system-x86_64')('QEMU', () => {
     });
 
     test('makes machines from templates all the same', async () => {
-      const templates = { folder: join(folder, 'templates'), random: systemRandom };
-      const cloning = new QemuHypervisor(
-        { clock: systemClock, log: silentLog, chooseAccelerator: async () => 'tcg' },
-        join(folder, 'run'),
-        templates,
-      );
+      const cloning = new QemuHypervisor(QEMU_DEPS, join(folder, 'run'), join(folder, 'templates'));
       await cloning.prepare(specOf('template'), signal());
-      const machine = await cloning.start(specOf('clone'), signal());
+      const machine = await cloning.start(specOf('clone'), signal(), unclaimed);
       await answering(machine);
       expect(readFileSync(`/proc/${machine.pid}/cmdline`, 'utf8').split('\0')).toContain('-incoming');
       await machine.stop();
@@ -101,7 +98,9 @@ needs('qemu-system-x86_64')('QEMU', () => {
     const configuration = { cpus: 2, memoryBytes: 256 * 2 ** 20, diskBytes: 48 * 2 ** 20 };
 
     beforeAll(async () => {
-      machine = await hypervisor().start(specOf('inside', configuration), signal());
+      const spec = specOf('inside', configuration);
+      const disks = await new VmDisks(join(folder, 'vms')).prepare('inside', image, configuration, signal());
+      machine = await hypervisor().start({ ...spec, disks }, signal(), unclaimed);
       await answering(machine);
     });
     afterAll(() => machine?.stop());
@@ -141,49 +140,46 @@ needs('qemu-system-x86_64')('QEMU', () => {
     test('are taken over by the next one; those of another folder are left alone', async () => {
       const [ours, others] = [join(folder, 'killed'), join(folder, 'killed-2')];
       const [own, neighbour] = [await startInKilled(ours), await startInKilled(others)];
-      expect(machinesIn(ours)).toMatchObject([{ pid: own }]);
+      expect(machinesIn(ours)).toMatchObject([{ pid: own.pid }]);
 
       const { machines, endedCount } = await hypervisorIn(ours).takeOver();
-      expect(machines).toMatchObject([{ id: 'left', pid: own, accelerator: 'tcg' }]);
+      expect(machines).toMatchObject([{ ...own, accelerator: 'tcg' }]);
       expect(endedCount).toBe(0);
       await answering(machines[0]!);
       await machines[0]!.stop();
       expect(machinesIn(ours)).toEqual([]);
       expect(readdirSync(ours)).toEqual([]);
-      expect(machinesIn(others)).toMatchObject([{ pid: neighbour }]);
-      expect(existsSync(join(others, 'left', 'qmp'))).toBe(true);
+      expect(machinesIn(others)).toMatchObject([{ pid: neighbour.pid }]);
+      expect(existsSync(join(others, neighbour.id, 'qmp'))).toBe(true);
     });
 
     test('are ended, with their files, when nothing says what they are', async () => {
       const run = join(folder, 'killed-3');
-      await startInKilled(run);
-      rmSync(join(run, 'left', 'machine.json'));
+      const { id } = await startInKilled(run);
+      rmSync(join(run, id, 'machine.json'));
       expect(await hypervisorIn(run).takeOver()).toEqual({ machines: [], endedCount: 1 });
       expect(machinesIn(run)).toEqual([]);
       expect(readdirSync(run)).toEqual([]);
     });
 
-    test('are ended when they do not run', async () => {
+    test('are ended when they are not what their directory says', async () => {
       const run = join(folder, 'killed-4');
-      await startInKilled(run);
-      const monitor = await QmpClient.connect(systemClock, join(run, 'left', 'qmp'), signal());
-      await monitor.execute('stop');
-      monitor.close();
+      const { id } = await startInKilled(run);
+      renameSync(join(run, id), join(run, 'right'));
       expect(await hypervisorIn(run).takeOver()).toEqual({ machines: [], endedCount: 1 });
       expect(await hypervisorIn(run).takeOver()).toEqual({ machines: [], endedCount: 0 });
     });
 
-    /** A process that starts a machine as the product does, and is killed. Gives the machine's. */
-    async function startInKilled(run: string): Promise<number> {
+    /** A process that starts a machine as the product does, and is killed. */
+    async function startInKilled(run: string): Promise<{ pid: number; id: string }> {
       const source = (path: string) => pathToFileURL(join(import.meta.dirname, '..', '..', 'src', path)).href;
       const program = `
         const { QemuHypervisor } = await import('${source('pool/index.ts')}');
-        const { systemClock } = await import('${source('base/index.ts')}');
-        const { silentLog } = await import('${source('platform/telemetry/index.ts')}');
-        const chooseAccelerator = async () => 'tcg';
-        const hypervisor = new QemuHypervisor({ clock: systemClock, log: silentLog, chooseAccelerator }, process.argv[1]);
-        const machine = await hypervisor.start(JSON.parse(process.argv[2]), new AbortController().signal);
-        console.log(machine.pid);
+        const { QEMU_DEPS } = await import('${pathToFileURL(join(import.meta.dirname, '..', 'support', 'qemu-deps.ts')).href}');
+        const hypervisor = new QemuHypervisor(QEMU_DEPS, process.argv[1]);
+        const spec = JSON.parse(process.argv[2]);
+        const machine = await hypervisor.start(spec, new AbortController().signal, async () => {});
+        console.log(JSON.stringify({ pid: machine.pid, id: machine.id }));
         setInterval(() => {}, 60_000);`;
       const args = ['--input-type=module', '-e', program, run, JSON.stringify(specOf('left'))];
       const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
@@ -191,7 +187,7 @@ needs('qemu-system-x86_64')('QEMU', () => {
       const [line] = (await once(createInterface({ input: child.stdout }), 'line')) as [string];
       child.kill('SIGKILL');
       await once(child, 'close');
-      return Number(line);
+      return JSON.parse(line) as { pid: number; id: string };
     }
   });
 
@@ -199,7 +195,7 @@ needs('qemu-system-x86_64')('QEMU', () => {
     test('for want of QEMU says what to install', async () => {
       vi.stubEnv('PATH', join(folder, 'images'));
       onTestFinished(() => void vi.unstubAllEnvs());
-      await expect(hypervisor().start(specOf('none'), signal())).rejects.toMatchObject({
+      await expect(hypervisor().start(specOf('none'), signal(), unclaimed)).rejects.toMatchObject({
         code: 'hypervisor_missing',
         message: expect.stringContaining('apt-get install qemu-system-x86'),
       });
@@ -208,37 +204,37 @@ needs('qemu-system-x86_64')('QEMU', () => {
 
     test('because its folder has too long a path says so', async () => {
       const long = join(folder, 'x'.repeat(100));
-      await expect(hypervisorIn(long).start(specOf('long'), signal())).rejects.toMatchObject({
+      await expect(hypervisorIn(long).start(specOf('long'), signal(), unclaimed)).rejects.toMatchObject({
         code: 'machine_failed',
         message: expect.stringMatching(/too long for a Unix socket.*shorter/),
       });
       expect(existsSync(long)).toBe(false);
     });
 
-    // Of the files that the disk takes one is its root; the next are for run folder, run directory, disk, record and both logs.
-    test.for([2, 3, 4, 5, 6])('because only %i files fit on the disk says so', async (count, context) => {
+    // Of the files that the disk takes one is its root; the next are for run folder, run directory, record and both logs.
+    test.for([2, 3, 4, 5])('because only %i files fit on the disk says so', async (count, context) => {
       const run = join(smallDisk(context, `size=1m,nr_inodes=${count}`), 'run');
-      const starting = hypervisorIn(run).start(specOf('full', { ...SMALL, diskBytes: 2 ** 20 }), signal());
+      const starting = hypervisorIn(run).start(specOf('full'), signal(), unclaimed);
       await expect(starting).rejects.toMatchObject({
         code: 'disk_full',
         message: expect.stringContaining(run),
       });
-      expect(existsSync(join(run, 'full'))).toBe(false);
+      expect(existsSync(run) ? readdirSync(run) : []).toEqual([]);
     });
 
     test('because no room is left for what QEMU itself writes says so', async (context) => {
-      const run = join(smallDisk(context, 'size=1m,nr_inodes=7'), 'run');
-      const starting = hypervisorIn(run).start(specOf('full', { ...SMALL, diskBytes: 2 ** 20 }), signal());
+      const run = join(smallDisk(context, 'size=1m,nr_inodes=6'), 'run');
+      const starting = hypervisorIn(run).start(specOf('full'), signal(), unclaimed);
       await expect(starting).rejects.toThrow('No space left on device');
       expect(machinesIn(run)).toEqual([]);
-      expect(existsSync(join(run, 'full'))).toBe(false);
+      expect(existsSync(run) ? readdirSync(run) : []).toEqual([]);
     });
 
     test('because QEMU refuses gives its last words', async () => {
       const broken = { ...image, kernelPath: join(folder, 'no-kernel') };
       writeFileSync(broken.kernelPath, 'no kernel');
       await expect(
-        hypervisor().start({ ...specOf('broken'), image: broken }, signal()),
+        hypervisor().start({ ...specOf('broken'), image: broken }, signal(), unclaimed),
       ).rejects.toMatchObject({
         code: 'machine_failed',
         message: expect.stringMatching(/^QEMU: .*kernel/),

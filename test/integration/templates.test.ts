@@ -1,16 +1,24 @@
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { readdir, stat, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { systemClock, systemRandom } from '../../src/base/index.ts';
+import { systemClock } from '../../src/base/index.ts';
 import { endProcess } from '../../src/platform/process/index.ts';
 import { createLog } from '../../src/platform/telemetry/index.ts';
-import { type Machine, QemuHypervisor, type StoredImage } from '../../src/pool/index.ts';
+import {
+  type Machine,
+  QemuHypervisor,
+  type StartedMachine,
+  type StoredImage,
+  VmDisks,
+} from '../../src/pool/index.ts';
 import { probeHttp, untilReady } from '../../src/pool/readiness.ts';
 import type { Configuration } from '../../src/pool/schema.ts';
+import { QEMU_DEPS } from '../support/qemu-deps.ts';
 import { rootedImage } from '../support/rooted-image.ts';
 import { machinesIn, PATIENCE_MS } from '../support/running-orilla.ts';
+import { smallDisk } from '../support/small-disk.ts';
 import { needs } from '../support/tools.ts';
 import { storedImage } from '../support/web-image.ts';
 
@@ -33,10 +41,11 @@ needs('qemu-system-x86_64')('a machine made from a template', () => {
     folder = mkdtempSync(join(tmpdir(), 'o-'));
     image = await storedImage(await rootedImage(join(folder, 'rooted')), join(folder, 'images'));
     hypervisor = hypervisorIn('run');
-    await hypervisor.prepare(specOf('first'), signal());
+    await hypervisor.prepare(await specOf('first'), signal());
   });
   afterEach(async () => {
     await Promise.all(running.splice(0).map((machine) => machine.stop()));
+    await hypervisor.close();
     said = '';
   });
   afterAll(async () => {
@@ -44,16 +53,20 @@ needs('qemu-system-x86_64')('a machine made from a template', () => {
     rmSync(folder, { recursive: true, force: true });
   });
 
-  const hypervisorIn = (run: string) =>
-    new QemuHypervisor({ clock: systemClock, log, chooseAccelerator: async () => 'tcg' }, join(folder, run), {
-      folder: templates(),
-      random: systemRandom,
-    });
+  const hypervisorIn = (run: string, templateFolder = templates()) =>
+    new QemuHypervisor({ ...QEMU_DEPS, log }, join(folder, run), templateFolder);
   const templates = () => join(folder, 'templates');
-  const specOf = (id: string, configuration = CONFIGURATION) => ({ id, name: id, image, configuration });
+  /** With a disk of its own, to which nobody has written. */
+  async function specOf(name: string, configuration = CONFIGURATION) {
+    const disks = new VmDisks(join(folder, 'vms'));
+    await disks.remove(name);
+    const prepared = await disks.prepare(name, image, configuration, signal());
+    return { name, image, configuration, disks: prepared };
+  }
 
-  async function start(id: string, configuration = CONFIGURATION): Promise<Machine> {
-    const machine = await hypervisor.start(specOf(id, configuration), signal());
+  async function start(name: string, configuration = CONFIGURATION): Promise<StartedMachine> {
+    const spec = await specOf(name, configuration);
+    const machine = await hypervisor.start(spec, signal(), async () => undefined);
     running.push(machine);
     await untilReady(systemClock, probeHttp, machine.addresses[0], '/', signal());
     return machine;
@@ -62,16 +75,14 @@ needs('qemu-system-x86_64')('a machine made from a template', () => {
     const options = { method: 'POST', body: script, signal: signal() };
     return (await fetch(`http://${host}:${port}/cgi-bin/run`, options)).text();
   };
-  /** That it did not boot: its guest had been running before it was there. */
-  const isClone = (machine: Machine) =>
-    readFileSync(`/proc/${machine.pid}/cmdline`, 'utf8').split('\0').includes('-incoming');
+  const isClone = ({ origin }: StartedMachine) => origin === 'clone';
 
   test('answers, while what it was made from is no more', async () => {
     const machine = await start('clone');
     expect(isClone(machine)).toBe(true);
     const [{ host, port }] = machine.addresses;
     expect(await (await fetch(`http://${host}:${port}/`)).text()).toBe('from the VM\n');
-    expect(readdirSync(join(folder, 'run'))).toEqual(['clone']);
+    expect(readdirSync(join(folder, 'run'))).toEqual([machine.id]);
   });
 
   test('has a name, a generation, randomness and the time of its own', async () => {
@@ -116,24 +127,94 @@ needs('qemu-system-x86_64')('a machine made from a template', () => {
     expect(Math.max(...clones.map(share))).toBeLessThan(100);
   });
 
-  test('of another configuration is booted, and a template made beside it for the next', async () => {
+  test('of another configuration is booted, and is a clone of itself when it is there; so are the next', async () => {
     const larger = { ...CONFIGURATION, memoryBytes: 208 * 2 ** 20 };
-    const first = await start('first', larger);
-    expect(isClone(first)).toBe(false);
-    while (!said.includes('template tried')) await systemClock.sleep(50);
+    const claimed: string[] = [];
+    const first = await hypervisor.start(
+      await specOf('first', larger),
+      signal(),
+      async (id) => void claimed.push(id),
+    );
+    running.push(first);
+    expect(said).toContain('template taken');
+    expect(first.origin).toBe('boot');
+    expect(first.id).toBe(claimed.at(-1));
+    expect(machinesIn(folder)).toMatchObject([{ pid: first.pid }]);
     const second = await start('second', larger);
-    expect(isClone(second)).toBe(true);
+    expect(second.origin).toBe('clone');
+    const script = `cat /proc/sys/kernel/hostname /etc/orilla-generation
+      head -c 16 /dev/urandom | md5sum`;
+    const [one, two] = await Promise.all([first, second].map((machine) => inside(machine, script)));
+    const [own = [], others = []] = [one, two].map((lines) => lines?.trim().split('\n'));
+    expect([own[0], others[0]]).toEqual(['first', 'second']);
+    for (const line of [1, 2]) expect(own[line]).not.toBe(others[line]);
   });
 
-  test('that is stopped while a template is made of its like leaves no machine behind', async () => {
-    const other = { ...CONFIGURATION, memoryBytes: 224 * 2 ** 20 };
-    const first = await start('first', other);
-    while (!readdirSync(join(folder, 'run')).some((name) => name.startsWith('template-')))
-      await systemClock.sleep(20);
-    await first.stop();
-    expect(machinesIn(folder)).toEqual([]);
-    expect(readdirSync(join(folder, 'run'))).toEqual([]);
-    expect(said).not.toContain('no template made');
+  test('is booted while the template is being made of another, and both serve', async () => {
+    const larger = { ...CONFIGURATION, memoryBytes: 216 * 2 ** 20 };
+    const both = await Promise.all([start('one', larger), start('two', larger)]);
+    expect(both.map(({ origin }) => origin)).toEqual(['boot', 'boot']);
+    expect(said.match(/template taken/g)).toHaveLength(1);
+    expect(isClone(await start('three', larger))).toBe(true);
+  });
+
+  test('that is called off while its template is made leaves no machine and no file', async () => {
+    // From the first instant to after the template was taken.
+    for (const afterMs of [0, 50, 300, 1500, 2500]) {
+      const other = { ...CONFIGURATION, memoryBytes: 224 * 2 ** 20 };
+      const calledOff = new AbortController();
+      const starting = hypervisor.start(await specOf('off', other), calledOff.signal, async () => undefined);
+      const outcome = starting.then(
+        (machine) => machine.stop(),
+        (error: Error) => expect(error.message).toBe('called off'),
+      );
+      await systemClock.sleep(afterMs);
+      calledOff.abort(new Error('called off'));
+      await outcome;
+      expect(machinesIn(folder)).toEqual([]);
+      expect(readdirSync(join(folder, 'run'))).toEqual([]);
+    }
+  });
+
+  test('goes on as it is when there is no room for its template', async (context) => {
+    const small = smallDisk(context, 'size=900k');
+    const crowded = hypervisorIn('run', small);
+    const machine = await crowded.start(await specOf('crowded'), signal(), async () => undefined);
+    running.push(machine);
+    expect(machine.origin).toBe('boot');
+    expect(said).toContain('no room for a template');
+    await untilReady(systemClock, probeHttp, machine.addresses[0], '/', signal());
+    expect(readdirSync(small)).toEqual([]);
+  });
+
+  test('goes on as it is when its state cannot be kept', async (context) => {
+    // Room for the memory, which has holes, by the file system's count; none for another file.
+    const small = smallDisk(context, 'size=1g,nr_inodes=3');
+    const crowded = hypervisorIn('run', small);
+    const machine = await crowded.start(await specOf('crowded'), signal(), async () => undefined);
+    running.push(machine);
+    expect(said).toContain('the state of a machine was not kept');
+    expect(await inside(machine, 'cat /proc/sys/kernel/hostname')).toBe('crowded\n');
+    const generation = await inside(machine, 'cat /etc/orilla-generation');
+    expect(generation).toMatch(/^[0-9a-z]{16}\n$/);
+    expect(readdirSync(small)).toEqual([]);
+  });
+
+  test('that wrote to its disk before it answered goes on as it is, with what it wrote', async () => {
+    const writing = await rootedImage(join(folder, 'writing'), (init) =>
+      init.replace('announced=\n', 'announced=\necho mine >/dev/vda\n'),
+    );
+    const stored = await storedImage(writing, join(folder, 'images'));
+    for (const isFirst of [true, false]) {
+      const spec = { ...(await specOf(isFirst ? 'one' : 'two')), image: stored };
+      const machine = await hypervisor.start(spec, signal(), async () => undefined);
+      running.push(machine);
+      await untilReady(systemClock, probeHttp, machine.addresses[0], '/', signal());
+      expect(machine.origin).toBe('boot');
+      expect(said.includes('"isPossible":false')).toBe(isFirst);
+      expect(await inside(machine, 'head -c 4 /dev/vda')).toBe('mine');
+      said = '';
+    }
   });
 
   /** The folder of the template for `CONFIGURATION`. */
@@ -146,15 +227,15 @@ needs('qemu-system-x86_64')('a machine made from a template', () => {
     throw new Error('there is no template');
   }
 
-  test('is booted where the template is damaged, and that is thrown away', async () => {
+  test('is booted where the template is damaged, and that is made anew', async () => {
     const template = await ownTemplate();
     await truncate(join(template, 'state'), 1000);
-    expect(isClone(await start('booted'))).toBe(false);
-    expect(existsSync(template)).toBe(false);
+    expect((await start('booted')).origin).toBe('boot');
+    expect((await start('next')).origin).toBe('clone');
   });
 
-  test('is booted where the guest does not come to itself, and the template is thrown away', async () => {
-    await hypervisor.prepare(specOf('again'), signal());
+  test('is booted where the guest does not come to itself, and the template is made anew', async () => {
+    await hypervisor.prepare(await specOf('again'), signal());
     const template = await ownTemplate();
     const memory = join(template, 'memory');
     // Another disk gives back zeros, and nothing tells.
@@ -163,22 +244,21 @@ needs('qemu-system-x86_64')('a machine made from a template', () => {
     const path = join(template, 'template.json');
     const record = JSON.parse(readFileSync(path, 'utf8')) as object;
     await writeFile(path, JSON.stringify({ ...record, memoryChangedMs: (await stat(memory)).ctimeMs }));
-    expect(isClone(await start('booted'))).toBe(false);
+    expect((await start('booted')).origin).toBe('boot');
     expect(said).toContain('template discarded');
-    expect(existsSync(template)).toBe(false);
+    expect((await start('next')).origin).toBe('clone');
   });
 
-  test('of a guest without an agent is booted each time', async () => {
+  test('of a guest without an agent is booted each time, and tried once', async () => {
     const silent = await rootedImage(join(folder, 'silent'), (init) =>
       init.replace('orilla-agent "$server" &', ':'),
     );
     image = await storedImage(silent, join(folder, 'images'));
-    await hypervisor.prepare(specOf('first'), signal());
-    expect(said).toContain('"isMade":false');
+    expect((await start('first')).origin).toBe('boot');
+    expect(said).toContain('"isPossible":false');
     said = '';
-    // It is not tried again, neither here nor beside the machine.
-    await hypervisor.prepare(specOf('again'), signal());
-    expect(isClone(await start('booted'))).toBe(false);
+    expect((await start('second')).origin).toBe('boot');
+    await hypervisor.prepare(await specOf('again'), signal());
     expect(said).toBe('');
   });
 });

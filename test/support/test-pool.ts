@@ -9,6 +9,7 @@ import {
   type PoolOptions,
   type PoolTables,
   poolMigrations,
+  VmDisks,
 } from '../../src/pool/index.ts';
 import { writeImageFolder } from './image-folder.ts';
 import { ProcessHypervisor } from './process-hypervisor.ts';
@@ -23,15 +24,17 @@ export async function startTestPool(folder: string, options: Partial<PoolOptions
   const registry = new Registry();
   const store: Store<PoolTables> = await openStore<PoolTables>(join(folder, 'orilla.db'), poolMigrations);
   const images = await ImageStore.open({ clock, random }, join(folder, 'images'));
+  const disks = new VmDisks(join(folder, 'vms'));
   const digest = await writeImageFolder(join(folder, 'provided', 'photos'));
   const applications = new ApplicationStore({ clock, random }, join(folder, 'applications'));
   const pool = await Pool.start(
-    { clock, random, log: silentLog, registry, store, images, applications, hypervisor },
+    { clock, random, log: silentLog, registry, store, images, disks, applications, hypervisor },
     {
       imageDirectoryRoot: join(folder, 'provided'),
       imageHosts: () => [],
       maxVms: 4,
       maxVmsOf: (owner) => (owner === 'photos' ? 3 : 4),
+      savedFolder: join(folder, 'saved'),
       readyTimeoutMs: 20_000,
       ...options,
     },

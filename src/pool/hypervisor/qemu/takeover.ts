@@ -1,30 +1,29 @@
 import { readlinkSync } from 'node:fs';
 import { readdir, realpath, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { type Clock, deadline, messageOf, systemCode } from '../../../base/index.ts';
+import { deadline, messageOf, systemCode } from '../../../base/index.ts';
 import { endProcess, type ProcessIdentity, processesIn } from '../../../platform/process/index.ts';
-import type { Log } from '../../../platform/telemetry/index.ts';
 import { poolError } from '../../errors.ts';
 import type { LeftMachines, Machine } from '../hypervisor.ts';
 import { AdoptedQemu } from './adopted-qemu.ts';
 import { NAME_PREFIX } from './command-line.ts';
 import { machineLink } from './machine-link.ts';
 import { readMachineRecord } from './machine-record.ts';
-import { addressesOf, type QemuLauncher } from './qemu-launcher.ts';
+import { callOffSaving, runStateOf } from './migration.ts';
+import { addressesOf } from './qemu-launcher.ts';
+import { type QemuMachineDeps, qemuMachine } from './qemu-machine.ts';
 import { QmpClient } from './qmp.ts';
 import { RUN_FILES } from './run-files.ts';
 
 /** A monitor answers in milliseconds, on a busy host in a second. */
 const MONITOR_LIMIT_MS = 5000;
+/** Of a machine that we were saving when we died: before, while and after its state was written (QEMU, `RunState`). */
+const AT_REST: readonly (string | undefined)[] = ['paused', 'finish-migrate', 'postmigrate'];
 
-export interface TakeoverDeps {
-  readonly clock: Clock;
-  readonly log: Log;
-  readonly launcher: QemuLauncher;
-}
+export type TakeoverDeps = QemuMachineDeps;
 
 /**
- * Takes over the QEMUs of ours that work below the run folder, and leaves nothing else there, neither process nor file. One
+ * Takes over the QEMUs of ours that work below the run folder, and leaves nothing else of ours, neither process nor file. One
  * is known by the directory in which it works, which the kernel tells and no other QEMU can get into; there lies what was
  * written before it was started.
  */
@@ -46,20 +45,18 @@ export async function takeOverMachines(deps: TakeoverDeps, runFolder: string): P
   for (const name of await namesIn(runFolder)) {
     if (!kept.has(name)) await rm(join(runFolder, name), { recursive: true, force: true });
   }
+  await (await deps.launcher.cgroups())?.removeAllBut(kept);
   return { machines, endedCount: taken.length - machines.length };
 }
 
 /** @throws `machine_failed` when it is none that serves somebody. */
-async function takeOver(
-  { clock, launcher }: TakeoverDeps,
-  runFolder: string,
-  identity: ProcessIdentity,
-): Promise<Machine> {
+async function takeOver(deps: TakeoverDeps, runFolder: string, identity: ProcessIdentity): Promise<Machine> {
+  const { clock, launcher } = deps;
   const id = await idOf(runFolder, identity);
   const directory = launcher.directoryOf(id);
   const record = await readMachineRecord(directory);
   if (!record) throw poolError('machine_failed', `no record says what runs in ${directory}`);
-  const { accelerator, port, linkIndex } = record;
+  const { port, linkIndex } = record;
   const link = linkIndex === undefined ? undefined : machineLink(linkIndex);
   const qemu = new AdoptedQemu(clock, identity);
   const patience = AbortSignal.any([qemu.ended, deadline(clock, MONITOR_LIMIT_MS, 'the monitor is silent')]);
@@ -68,12 +65,14 @@ async function takeOver(
   patience.addEventListener('abort', hangUp, { once: true });
   try {
     const { name } = (await monitor.execute('query-name')) as { name?: string };
-    const { status } = (await monitor.execute('query-status')) as { status?: string };
-    if (name !== `${NAME_PREFIX}${id}` || status !== 'running') {
+    const status = await runStateOf(monitor);
+    const isBeingSaved = AT_REST.includes(status);
+    if (name !== `${NAME_PREFIX}${id}` || (status !== 'running' && !isBeingSaved)) {
       throw poolError('machine_failed', `QEMU says that it is ${name}, ${status}`);
     }
+    if (isBeingSaved) await callOffSaving(clock, monitor, patience);
     const addresses = await addressesOf({ link }, monitor, port);
-    return launcher.machineOf({ qemu, directory }, accelerator, addresses);
+    return qemuMachine(deps, { qemu, directory, link, record }, addresses);
   } finally {
     patience.removeEventListener('abort', hangUp);
     monitor.close();

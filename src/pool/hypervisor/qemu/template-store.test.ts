@@ -29,12 +29,22 @@ beforeEach(async () => {
   store = new TemplateStore({ clock }, join(folder, 'templates'));
 });
 
-async function make(key: string): Promise<void> {
+async function begin(key: string): Promise<Template> {
   const template = await store.begin(key, MEMORY_BYTES);
+  if (!template) throw new Error('it is being made');
+  return template;
+}
+
+async function fill(key: string): Promise<Template> {
+  const template = await begin(key);
   await writeFile(template.memory, 'memory', { flag: 'r+' });
   await writeFile(template.state, 'state');
   await writeFile(template.kernel, 'kernel');
-  await store.finish(key, template, kernelPath);
+  return template;
+}
+
+async function make(key: string): Promise<void> {
+  await store.keep(key, await fill(key), kernelPath, Promise.resolve());
 }
 
 describe('a template', () => {
@@ -48,9 +58,41 @@ describe('a template', () => {
   });
 
   test('that was begun and given up leaves nothing', async () => {
-    await store.abandon(await store.begin('a', MEMORY_BYTES));
+    await begin('a');
+    await store.discard('a');
     expect(await store.find('a')).toBeUndefined();
     expect(await readdir(join(folder, 'templates'))).toEqual([]);
+  });
+
+  test('may be used before it is safe on the disk, by this process', async () => {
+    const written = Promise.withResolvers<void>();
+    const keeping = store.keep('a', await fill('a'), kernelPath, written.promise);
+    expect(await store.find('a')).toBeDefined();
+    expect(await readdir(join(folder, 'templates', 'a'))).not.toContain('template.json');
+    written.resolve();
+    await keeping;
+    expect(await readdir(join(folder, 'templates', 'a'))).toContain('template.json');
+  });
+
+  test('that turns out to be no good before it is safe on the disk leaves nothing, and can be begun again then', async () => {
+    const written = Promise.withResolvers<void>();
+    const keeping = store.keep('a', await fill('a'), kernelPath, written.promise);
+    await store.discard('a');
+    expect(await store.find('a')).toBeUndefined();
+    expect(await store.begin('a', MEMORY_BYTES)).toBeUndefined();
+    written.resolve();
+    await keeping;
+    expect(await readdir(join(folder, 'templates'))).toEqual([]);
+    await make('a');
+    expect(await store.find('a')).toBeDefined();
+  });
+
+  test('is made by one start at a time, and stays when another is finished', async () => {
+    await begin('a');
+    expect(await store.find('a')).toBeUndefined();
+    expect(await store.begin('a', MEMORY_BYTES)).toBeUndefined();
+    await make('b');
+    expect((await readdir(join(folder, 'templates'))).sort()).toEqual(['a', 'b']);
   });
 
   const damages: [string, (template: Template) => Promise<unknown>][] = [

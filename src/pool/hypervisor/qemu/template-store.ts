@@ -6,14 +6,27 @@
  *     state           the rest of the machine: processors and devices, some 64 KiB
  *     kernel          the first part of the kernel's file: its header, which QEMU reads; the kernel itself is in the memory
  *
- * A template appears by a rename, after its last octet was written through to the disk.
+ * It may be used as soon as it is whole. For the next process it is there once all of it was written through to the disk: the
+ * record comes last, by a rename.
  * @module
  */
 import { createHash } from 'node:crypto';
-import { mkdir, open, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import {
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+  statfs,
+  utimes,
+  writeFile,
+} from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { type Clock, systemCode } from '../../../base/index.ts';
+import { poolError } from '../../errors.ts';
 
 const FILES = { record: 'template.json', memory: 'memory', state: 'state', kernel: 'kernel' } as const;
 /** All templates together. What was used longest ago goes first. */
@@ -49,6 +62,8 @@ const templateIn = (directory: string): Template => ({
 export class TemplateStore {
   readonly #clock: Clock;
   readonly #folder: string;
+  /** Those that have no record yet. */
+  readonly #unrecorded = new Map<string, { state: 'begun' | 'usable' | 'discarded' }>();
 
   constructor(deps: { clock: Clock }, folder: string) {
     this.#clock = deps.clock;
@@ -58,6 +73,8 @@ export class TemplateStore {
   /** The template, whole as far as can be told without reading its memory. One that is not is removed. */
   async find(key: string): Promise<Template | undefined> {
     const template = templateIn(join(this.#folder, key));
+    const unrecorded = this.#unrecorded.get(key);
+    if (unrecorded) return unrecorded.state === 'usable' ? template : undefined;
     if (await isWhole(template)) {
       const nowSeconds = this.#clock.nowMs() / 1000;
       await utimes(join(template.directory, FILES.record), nowSeconds, nowSeconds);
@@ -67,23 +84,68 @@ export class TemplateStore {
     return undefined;
   }
 
-  /** Begins a template: an empty memory of this length. Whoever fills the files ends with `finish`, or `abandon`. */
-  async begin(key: string, memoryBytes: number): Promise<Template> {
-    const template = templateIn(join(this.#folder, `.${key}`));
-    await rm(template.directory, { recursive: true, force: true });
-    await mkdir(template.directory, { recursive: true, mode: 0o700 });
-    const memory = await open(template.memory, 'wx', 0o600);
+  /**
+   * Begins a template: an empty memory of this length. Whoever fills the files ends with `keep`, or `discard`. `undefined`
+   * when that is being done already.
+   *
+   * @throws `disk_full` when there is no room for the memory twice: guests touch less, and others need room too.
+   */
+  async begin(key: string, memoryBytes: number): Promise<Template | undefined> {
+    if (this.#unrecorded.has(key)) return undefined;
+    this.#unrecorded.set(key, { state: 'begun' });
     try {
-      await memory.truncate(memoryBytes);
-      // For QEMU, which is another user; the folder keeps all others out.
-      await memory.chmod(0o666);
-    } finally {
-      await memory.close();
+      const template = templateIn(join(this.#folder, key));
+      await rm(template.directory, { recursive: true, force: true });
+      await mkdir(template.directory, { recursive: true, mode: 0o700 });
+      await this.#checkRoom(2 * memoryBytes);
+      const memory = await open(template.memory, 'wx', 0o600);
+      try {
+        await memory.truncate(memoryBytes);
+        // For QEMU, which is another user; the folder keeps all others out.
+        await memory.chmod(0o666);
+      } finally {
+        await memory.close();
+      }
+      return template;
+    } catch (error) {
+      await this.discard(key);
+      throw error;
     }
-    return template;
   }
 
-  async finish(key: string, template: Template, kernelPath: string): Promise<void> {
+  /**
+   * From now on the template may be used; resolves when the next process will find it, too.
+   *
+   * @param written when nobody writes to its files any more.
+   */
+  async keep(key: string, template: Template, kernelPath: string, written: Promise<void>): Promise<void> {
+    const keeping: { state: 'usable' | 'discarded' } = { state: 'usable' };
+    this.#unrecorded.set(key, keeping);
+    const failure = await written
+      .then(() => this.#record(template, kernelPath))
+      .catch((error: unknown) => ({ error }));
+    this.#unrecorded.delete(key);
+    // One that was thrown away meanwhile has no files, or those that were just written.
+    if (failure || keeping.state === 'discarded') await this.discard(key);
+    if (failure && keeping.state !== 'discarded') throw failure.error;
+    await this.#makeRoom();
+  }
+
+  async discard(key: string): Promise<void> {
+    const unrecorded = this.#unrecorded.get(key);
+    // Another may be begun only when nobody writes into this one's folder any more.
+    if (unrecorded?.state === 'usable') unrecorded.state = 'discarded';
+    await rm(join(this.#folder, key), { recursive: true, force: true });
+    if (unrecorded?.state === 'begun') this.#unrecorded.delete(key);
+  }
+
+  async #checkRoom(wantedBytes: number): Promise<void> {
+    const { bavail, bsize } = await statfs(this.#folder);
+    if (bavail * bsize >= wantedBytes) return;
+    throw poolError('disk_full', `no room for a template in ${this.#folder}`);
+  }
+
+  async #record(template: Template, kernelPath: string): Promise<void> {
     for (const path of [template.memory, template.state, template.kernel]) {
       const handle = await open(path, 'r');
       await handle.sync();
@@ -96,24 +158,16 @@ export class TemplateStore {
       memoryBytes: size,
       memoryChangedMs: ctimeMs,
     };
-    await writeFile(join(template.directory, FILES.record), JSON.stringify(record), { flush: true });
-    await this.discard(key);
-    await rename(template.directory, join(this.#folder, key));
-    await this.#makeRoom();
-  }
-
-  abandon(template: Template): Promise<void> {
-    return rm(template.directory, { recursive: true, force: true });
-  }
-
-  discard(key: string): Promise<void> {
-    return rm(join(this.#folder, key), { recursive: true, force: true });
+    const path = join(template.directory, FILES.record);
+    await writeFile(`${path}.new`, JSON.stringify(record), { flush: true });
+    await rename(`${path}.new`, path);
   }
 
   /** Removes what was begun by a process that died, templates of images that are no more, and what there is no room for. */
   async #makeRoom(): Promise<void> {
     const kept: { directory: string; bytes: number; usedMs: number }[] = [];
     for (const name of await readdir(this.#folder)) {
+      if (this.#unrecorded.has(name)) continue;
       const directory = join(this.#folder, name);
       const found = await lookAt(directory);
       if (found) kept.push({ directory, ...found });

@@ -1,52 +1,93 @@
 import { join } from 'node:path';
-import { type Clock, hasCode, messageOf, type Random } from '../../../base/index.ts';
-import type { Log } from '../../../platform/telemetry/index.ts';
-import { probeHttp, untilReady } from '../../readiness.ts';
-import type { Accelerator, Machine, MachineSpec, StartedMachine } from '../hypervisor.ts';
-import { INPUT } from './command-line.ts';
+import { hasCode, messageOf } from '../../../base/index.ts';
+import type { Accelerator, MachineSpec, StartedMachine } from '../hypervisor.ts';
+import { newMachineId } from '../machine-id.ts';
+import { type IdentifiedSpec, INPUT } from './command-line.ts';
 import { GuestAgent, resumeMessage } from './guest-agent.ts';
-import { addressesOf, type QemuLauncher, waitAside } from './qemu-launcher.ts';
+import { addressesOf } from './qemu-launcher.ts';
+import { type QemuMachineDeps, qemuMachine } from './qemu-machine.ts';
 import { INPUT_DESCRIPTOR } from './qemu-process.ts';
 import { RUN_FILES } from './run-files.ts';
 import { templateKey } from './template-key.ts';
-import { makeTemplate, SHARED_MEMORY_STAYS } from './template-maker.ts';
+import { bootTemplate, SHARED_MEMORY_STAYS, type TemplateBoot } from './template-maker.ts';
 import { type Template, TemplateStore } from './template-store.ts';
 
-/** The first machine has the processors for itself while it boots and takes its first requests. */
-const HEAD_START_MS = 3000;
 /** A clone is up in 0.1 s; one that is not by now has a damaged memory, or a host with no time for it. */
 const CLONE_LIMIT_MS = 10_000;
+/** How often a template that comes to nothing is tried, in one process of ours. */
+const ATTEMPTS = 3;
 
-export interface TemplatesDeps {
-  readonly clock: Clock;
-  readonly log: Log;
-  readonly random: Random;
-  readonly launcher: QemuLauncher;
-}
+export type TemplatesDeps = QemuMachineDeps;
+
+/** Makes a machine's id the VM's, and gives what to start with it. */
+type Identify = () => Promise<IdentifiedSpec>;
 
 /** Machines that begin where another had booted to. */
 export class Templates {
   readonly #deps: TemplatesDeps;
   readonly #store: TemplateStore;
-  /** Of guests that cannot be cloned, so that it is not tried again and again. */
-  readonly #impossible = new Set<string>();
-  /** One at a time: it takes a processor for seconds. */
-  #isMaking = false;
+  /** By the key of a template: how often it came to nothing. */
+  readonly #failures = new Map<string, number>();
+  readonly #keeping = new Set<Promise<void>>();
 
   constructor(deps: TemplatesDeps, folder: string) {
     this.#deps = deps;
     this.#store = new TemplateStore(deps, folder);
   }
 
-  /** A machine from its template; `undefined` when there is none, or none that is any good, and it has to be booted. */
-  async clone(
-    spec: MachineSpec,
+  /**
+   * A machine from its template, which is made of the first machine of its kind. `undefined` when there is none, or none that
+   * is any good, and the machine has to be booted like any other.
+   */
+  async start(
+    wanted: MachineSpec,
+    identify: Identify,
     accelerator: Accelerator,
     signal: AbortSignal,
   ): Promise<StartedMachine | undefined> {
-    const key = await templateKey(spec, accelerator, await this.#deps.launcher.reach());
+    const key = await templateKey(wanted, accelerator, await this.#deps.launcher.reach());
+    const clone = await this.#clone(key, identify, accelerator, signal);
+    if (clone) return clone;
+    const template = await this.#begin(key, wanted);
+    if (!template) return undefined;
+    const booted = await this.#boot(key, template, identify, accelerator, signal);
+    if (!booted.isTaken) return booted.machine;
+    // Its disks have one writer.
+    if (wanted.disks?.length) await booted.ended;
+    try {
+      // It goes on as a clone of itself: its memory was the template's, whose file it would write to for as long as it lives.
+      const machine = await this.#clone(key, identify, accelerator, signal);
+      return machine && { ...machine, startedAtMs: booted.startedAtMs, origin: 'boot' };
+    } finally {
+      await booted.ended;
+    }
+  }
+
+  /** Makes the template, unless it is there or cannot be made. @throws `machine_failed`, `disk_full` */
+  async prepare(wanted: MachineSpec, accelerator: Accelerator, signal: AbortSignal): Promise<void> {
+    const key = await templateKey(wanted, accelerator, await this.#deps.launcher.reach());
+    if (await this.#store.find(key)) return;
+    const template = await this.#begin(key, wanted);
+    if (!template) return;
+    const spec = { ...wanted, id: newMachineId('template', this.#deps.random) };
+    const booted = await this.#boot(key, template, async () => spec, accelerator, signal);
+    await (booted.isTaken ? booted.ended : booted.machine.stop());
+  }
+
+  /** Resolves when all that was made is safe on the disk. */
+  async close(): Promise<void> {
+    await Promise.all(this.#keeping);
+  }
+
+  async #clone(
+    key: string,
+    identify: Identify,
+    accelerator: Accelerator,
+    signal: AbortSignal,
+  ): Promise<StartedMachine | undefined> {
     const template = await this.#store.find(key);
     if (!template) return undefined;
+    const spec = await identify();
     try {
       return await this.#resume(template, spec, accelerator, signal);
     } catch (err) {
@@ -60,7 +101,7 @@ export class Templates {
 
   async #resume(
     template: Template,
-    spec: MachineSpec,
+    spec: IdentifiedSpec,
     accelerator: Accelerator,
     signal: AbortSignal,
   ): Promise<StartedMachine> {
@@ -80,47 +121,56 @@ export class Templates {
         agent.close();
         const addresses = await addressesOf(launched, monitor, spec.image.manifest.http.port);
         const { startedAtMs } = launched;
-        return { ...launcher.machineOf(launched, accelerator, addresses), startedAtMs };
+        return { ...qemuMachine(this.#deps, launched, addresses), startedAtMs, origin: 'clone' };
       } finally {
         monitor.close();
       }
     });
   }
 
-  /** Makes a template like this machine, while it runs, unless there is one or cannot be one. Resolves when that is over. */
-  async makeLike(machine: Machine, spec: MachineSpec): Promise<void> {
-    const { clock, log } = this.#deps;
-    const ended = new AbortController();
-    void machine.exited.then(() => ended.abort(new Error('the machine ended')));
-    const { signal } = ended;
+  /** An empty template to boot in; `undefined` when none can be made, or another start is making it. */
+  async #begin(key: string, { image, configuration }: MachineSpec): Promise<Template | undefined> {
+    if ((this.#failures.get(key) ?? 0) >= ATTEMPTS) return undefined;
+    const memoryBytes = Math.ceil(configuration.memoryBytes / 2 ** 20) * 2 ** 20;
     try {
-      await waitAside(clock, HEAD_START_MS, signal);
-      signal.throwIfAborted();
-      await untilReady(clock, probeHttp, machine.addresses[0], spec.image.manifest.http.readyPath, signal);
-      await this.make(spec, machine.accelerator, signal);
+      return await this.#store.begin(key, memoryBytes);
     } catch (error) {
-      if (!signal.aborted) log.warn({ vm: spec.name, reason: messageOf(error) }, 'no template made');
+      this.#deps.log.warn({ image: image.digest, reason: messageOf(error) }, 'no room for a template');
+      return undefined;
     }
   }
 
-  /** @throws `machine_failed`, `disk_full` */
-  async make(spec: MachineSpec, accelerator: Accelerator, signal: AbortSignal): Promise<void> {
-    const { log, launcher } = this.#deps;
-    const key = await templateKey(spec, accelerator, await launcher.reach());
-    if (this.#isMaking || this.#impossible.has(key) || (await this.#store.find(key))) return;
-    this.#isMaking = true;
+  /** @throws what a start does; of the template nothing is left then. */
+  async #boot(
+    key: string,
+    template: Template,
+    identify: Identify,
+    accelerator: Accelerator,
+    signal: AbortSignal,
+  ): Promise<TemplateBoot> {
+    let booted: TemplateBoot | undefined;
     try {
-      const isMade = await makeTemplate(
-        { ...this.#deps, store: this.#store },
-        key,
-        spec,
-        accelerator,
-        signal,
-      );
-      if (!isMade) this.#impossible.add(key);
-      log.info({ image: spec.image.digest, isMade }, 'template tried');
+      const spec = await identify();
+      booted = await bootTemplate(this.#deps, template, spec, accelerator, signal);
+      if (booted.isTaken) this.#keep(key, template, spec, booted.ended);
+      return booted;
     } finally {
-      this.#isMaking = false;
+      if (!booted?.isTaken) {
+        const isPossible = booted?.isPossible ?? true;
+        this.#failures.set(key, isPossible ? (this.#failures.get(key) ?? 0) + 1 : ATTEMPTS);
+        await this.#store.discard(key);
+      }
     }
+  }
+
+  /** The template may be used at once; that it is written through to the disk nobody waits for. */
+  #keep(key: string, template: Template, { image }: IdentifiedSpec, ended: Promise<void>): void {
+    const keeping = this.#store
+      .keep(key, template, image.kernelPath, ended)
+      .catch((error: unknown) =>
+        this.#deps.log.warn({ image: image.digest, reason: messageOf(error) }, 'template not kept'),
+      )
+      .finally(() => this.#keeping.delete(keeping));
+    this.#keeping.add(keeping);
   }
 }
