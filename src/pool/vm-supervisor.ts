@@ -270,7 +270,9 @@ export class VmSupervisor {
         this.#machineId = machineId;
         limit.begin();
       })
-      .finally(() => saved !== undefined && this.#deps.saved.forget(this.#spec));
+      .finally(async () => {
+        if (saved !== undefined) await this.#deps.saved.forget(this.#spec);
+      });
     try {
       void machine.exited.then((reason) => limit.giveUp(reason));
       await untilReady(clock, probe, machine.addresses[0], image.manifest.http.readyPath, either);
