@@ -342,7 +342,7 @@ export class Pool implements Closable {
   }
 
   #imagesInUse(): ReadonlySet<string> {
-    return new Set([...this.#vms.values()].flatMap((vm) => [...imagesOf(vm.versions)]));
+    return new Set([...this.#vms.values()].flatMap(({ versions }) => Array.from(imagesOf(versions))));
   }
 
   #observe(vm: Vm, previous: Vm['phase']): void {
