@@ -48,6 +48,7 @@ needs('qemu-system-x86_64')('a machine that is saved', () => {
   let count = 0;
   const running: Machine[] = [];
   const signal = () => AbortSignal.timeout(PATIENCE_MS);
+  const unclaimed = async () => undefined;
 
   beforeAll(async () => {
     folder = mkdtempSync(join(tmpdir(), 'o-'));
@@ -61,8 +62,6 @@ needs('qemu-system-x86_64')('a machine that is saved', () => {
     await Promise.all(machinesIn(folder).map((machine) => endProcess(systemClock, machine, 0)));
     rmSync(folder, { recursive: true, force: true });
   });
-
-  const unclaimed = async () => undefined;
 
   /** A VM of its own for each test. */
   async function newVm(): Promise<{ name: string; disks: readonly MachineDisk[]; saved: string }> {
@@ -245,8 +244,8 @@ needs('qemu-system-x86_64')('a machine that is saved', () => {
     const run = join(folder, 'restore');
     const restorer = startIn(run, specOf(vm, vm.saved));
     restorer.started.catch(() => undefined);
-    const isRestoring = () => globSync('*/mig', { cwd: run }).length > 0;
-    await expect.poll(isRestoring, { timeout: PATIENCE_MS, interval: 1 }).toBe(true);
+    const isListening = () => globSync(join(run, '*', 'mig')).length > 0;
+    await expect.poll(isListening, { timeout: PATIENCE_MS, interval: 1 }).toBe(true);
     await restorer.kill();
     expect(await new QemuHypervisor(QEMU_DEPS, run).takeOver()).toEqual({ machines: [], endedCount: 1 });
     await start(specOf(vm, vm.saved));
@@ -270,7 +269,7 @@ needs('qemu-system-x86_64')('a machine that is saved', () => {
       const { once } = await import('node:events');
       const signal = new AbortController().signal;
       const hypervisor = new QemuHypervisor(QEMU_DEPS, process.argv[1]);
-      const machine = await hypervisor.start(JSON.parse(process.argv[2]), signal, async () => undefined);
+      const machine = await hypervisor.start(JSON.parse(process.argv[2]), signal, async () => {});
       console.log(JSON.stringify({ id: machine.id, pid: machine.pid, addresses: machine.addresses }));
       const [order] = await once(process.stdin, 'data');
       const [action, folder] = JSON.parse(order);
