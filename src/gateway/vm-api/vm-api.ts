@@ -83,11 +83,11 @@ export async function createVmApi(
     return origin;
   };
 
-  const wrongTokens = new ClientTable();
-  wrongTokens.limits = { ...DEFAULT_LIMITS, requestsPerSecondPerClient: WRONG_TOKENS_PER_SECOND };
+  const refusals = new ClientTable();
+  refusals.limits = { ...DEFAULT_LIMITS, requestsPerSecondPerClient: WRONG_TOKENS_PER_SECOND };
   /** Of right tokens from the same address none is refused: a proxy may stand before all origins. */
   const countRefusal = (client: string, reply: FastifyReply) => {
-    if (wrongTokens.request(client, clock.monotonicMs())) {
+    if (refusals.request(client, clock.monotonicMs())) {
       log.warn({ client }, 'token refused at the VM API');
       return;
     }
@@ -119,8 +119,8 @@ export async function createVmApi(
     try {
       originOf(request);
     } catch (error) {
-      if (hasCode(error)) refused.record({ way: 'api', address: request.ip, reason: error.code });
       if (hasCode(error, 'token_unknown')) countRefusal(request.ip, reply);
+      if (hasCode(error)) refused.record({ way: 'api', address: request.ip, reason: error.code });
       throw error;
     }
   });
