@@ -80,6 +80,7 @@ function memory(): Finding {
 async function disk(data: DataFolder): Promise<Finding> {
   const subject = 'disk';
   try {
+    await makeDataFolder(data);
     await access(data.folder, constants.W_OK);
     const { bavail, bsize } = await statfs(data.folder);
     const isEnough = bavail * bsize >= DISK_WANTED_BYTES;
@@ -93,7 +94,7 @@ async function disk(data: DataFolder): Promise<Finding> {
     return {
       subject,
       state: 'bad',
-      finding: `${data.folder} cannot be written: ${messageOf(error)}`,
+      finding: `cannot be written: ${messageOf(error)}`,
       advice: 'name another folder with --data',
     };
   }

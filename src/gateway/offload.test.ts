@@ -50,6 +50,11 @@ describe('the routes', () => {
     const bare = { ...vm('a', 'ready'), ownerNote: noteOf({ needs: 'application' }) };
     const before = routeSnapshot(sites, [bare], constants).routes.get('photos.example');
     expect(before).toMatchObject({ vms: [], assignedServer: { value: 'a.edge.example' } });
+    const asleep = { ...bare, phase: 'suspended', suspendedBy: 'idleness' } as const;
+    expect(routeSnapshot(sites, [asleep], constants).routes.get('photos.example')).toMatchObject({
+      asleep: [],
+      assignedServer: { value: 'a.edge.example' },
+    });
     const application = { name: 'notes', version: '1', digest: 'sha256:0' };
     const after = routeSnapshot(sites, [{ ...bare, application }], constants).routes.get('photos.example');
     expect(after?.vms).toMatchObject([{ name: 'a' }]);

@@ -5,7 +5,7 @@ import type { GuestPlace } from './applications/application-installer.ts';
 import type { HeldGuest } from './applications/applications.ts';
 import type { MachineDisk } from './disks/machine-disk.ts';
 import { poolError } from './errors.ts';
-import type { Hypervisor, Machine } from './hypervisor/hypervisor.ts';
+import type { Claim, Hypervisor, Machine, MachineSpec, StartedMachine } from './hypervisor/hypervisor.ts';
 import type { StoredImage } from './images/image-store.ts';
 import { type HttpProbe, untilReady, untilUnresponsive } from './readiness.ts';
 import type { SavedMachines } from './saved-machines.ts';
@@ -246,7 +246,7 @@ export class VmSupervisor {
 
   /** From the image until the machine was suspended. Otherwise it throws: a machine that is wanted never ends well. */
   async #serveOnce(signal: AbortSignal): Promise<void> {
-    const { clock, hypervisor, probe, prepareDisks, recordMachine } = this.#deps;
+    const { clock, probe, prepareDisks, recordMachine } = this.#deps;
     const left = this.#left;
     this.#left = undefined;
     if (left) return this.#serveBy(left, signal);
@@ -260,17 +260,18 @@ export class VmSupervisor {
     const { name, configuration } = this.#spec;
     await this.#deps.alone();
     const disks = await prepareDisks(this.#spec, image, signal);
-    const saved = await this.#deps.saved.take(this.#spec);
     // The limit begins when a machine is about to be started: what comes before is preparation.
     using limit = new AnswerLimit(clock, this.#answerLimitMs());
     const either = AbortSignal.any([signal, limit.signal]);
-    const machine = await hypervisor
-      .start({ name, image, configuration, disks, saved }, either, async (machineId) => {
+    const machine = await this.#startMachine(
+      { name, image, configuration, disks },
+      either,
+      async (machineId) => {
         await recordMachine(this.#spec, machineId);
         this.#machineId = machineId;
         limit.begin();
-      })
-      .finally(() => saved !== undefined && this.#deps.saved.forget(this.#spec));
+      },
+    );
     try {
       void machine.exited.then((reason) => limit.giveUp(reason));
       await untilReady(clock, probe, machine.addresses[0], image.manifest.http.readyPath, either);
@@ -289,6 +290,16 @@ export class VmSupervisor {
       await this.#untilSuspended(machine, image, signal);
     } finally {
       await this.#end(machine, image);
+    }
+  }
+
+  /** A machine that begins, or goes on from where the VM was suspended. */
+  async #startMachine(spec: MachineSpec, signal: AbortSignal, claim: Claim): Promise<StartedMachine> {
+    const saved = await this.#deps.saved.take(this.#spec);
+    try {
+      return await this.#deps.hypervisor.start({ ...spec, saved }, signal, claim);
+    } finally {
+      if (saved !== undefined) await this.#deps.saved.forget(this.#spec);
     }
   }
 

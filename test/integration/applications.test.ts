@@ -48,7 +48,7 @@ needs('qemu-system-x86_64')('an application in a VM that runs', () => {
   let pool: Pool;
   let hypervisor: QemuHypervisor;
   const keys = generateKeyPairSync('ed25519');
-  const key = readApplicationKey(keys.publicKey.export({ type: 'spki', format: 'pem' }).toString());
+  const key = readApplicationKey(keys.publicKey.export({ type: 'spki', format: 'pem' }));
 
   beforeAll(async () => {
     folder = mkdtempSync(join(tmpdir(), 'o-'));
@@ -136,7 +136,7 @@ needs('qemu-system-x86_64')('an application in a VM that runs', () => {
     return pool.settled(operation, AbortSignal.timeout(PATIENCE_MS));
   }
 
-  test('is fetched by its URL, checked, and serves in the place of what the image has [gateway G13, G14]', async () => {
+  test('is fetched by its URL, checked, and serves in the place of what the image has [gateway G13][gateway G14]', async () => {
     expect(await visit()).toBe('from the VM\n');
     const application = await pack(
       'site.tar',
@@ -152,7 +152,7 @@ needs('qemu-system-x86_64')('an application in a VM that runs', () => {
     });
   });
 
-  test('is taken from a directory of the gateway, and its program gets its arguments as they are, as a user without rights [gateway G13, G14]', async () => {
+  test('is taken from a directory of the gateway, and its program gets its arguments as they are, as a user without rights [gateway G13][gateway G14]', async () => {
     const application = await server('1');
     expect(await deploy(application.directory, application)).toMatchObject({ status: 'succeeded' });
     expect(await visit()).toBe(`1|${SECRET}|${SECRET}|1000`);
@@ -211,9 +211,7 @@ needs('qemu-system-x86_64')('an application in a VM that runs', () => {
     const application = await server('5');
     const other = await server('6');
     const neverBrought = await server('7');
-    const stranger = generateKeyPairSync('ed25519')
-      .publicKey.export({ type: 'spki', format: 'pem' })
-      .toString();
+    const stranger = generateKeyPairSync('ed25519').publicKey.export({ type: 'spki', format: 'pem' });
     const refused = [
       await deploy(application.url, { signature: '' }),
       await deploy(application.url, application, [readApplicationKey(stranger)]),

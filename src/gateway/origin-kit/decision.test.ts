@@ -14,8 +14,8 @@ describe('the application in a VM that a gateway names', () => {
     isDeploying: false,
     ...more,
   });
-  const kindOf = (assigned: string, vms: readonly RunningVm[]) =>
-    decideApplication(assigned, vms, 'sha256:a').kind;
+  const kindOf = (assigned: string, vms: readonly RunningVm[], isBegun = false) =>
+    decideApplication(assigned, vms, 'sha256:a', isBegun).kind;
 
   it.for([
     'photos.edge.example',
@@ -36,11 +36,17 @@ describe('the application in a VM that a gateway names', () => {
     expect(kindOf('photos.edge.example', [vm({ isDeploying: true })])).toBe('wait');
   });
 
+  it('has failed when it was asked for, is not on its way and does not run', () => {
+    expect(kindOf('photos.edge.example', [vm()], true)).toBe('failed');
+    expect(kindOf('photos.edge.example', [vm({ isDeploying: true })], true)).toBe('wait');
+    expect(kindOf('photos.edge.example', [vm({ applicationDigest: 'sha256:a' })], true)).toBe('runs');
+  });
+
   it('is put into no VM but the one that is named', () => {
     expect(kindOf('other.edge.example', [vm()])).toBe('absent');
     expect(kindOf('', [vm()])).toBe('absent');
     const two = [vm({ name: 'news', host: 'news.edge.example' }), vm()];
-    expect(decideApplication('photos.edge.example', two, 'sha256:a')).toMatchObject({
+    expect(decideApplication('photos.edge.example', two, 'sha256:a', false)).toMatchObject({
       vm: { name: 'photos' },
     });
   });

@@ -30,17 +30,22 @@ export interface RunningVm extends NamedVm {
  *
  * @param assigned the name as the gateway writes it: a host name, an address or a URL, perhaps with a port.
  * @param digest of the application that is wanted.
+ * @param isBegun whether it was asked for before, and has not been seen to run since.
  */
 export function decideApplication(
   assigned: string,
   vms: readonly RunningVm[],
   digest: string,
-): { readonly kind: 'absent' } | { readonly kind: 'runs' | 'wait' | 'deploy'; readonly vm: RunningVm } {
+  isBegun: boolean,
+):
+  | { readonly kind: 'absent' }
+  | { readonly kind: 'runs' | 'wait' | 'deploy' | 'failed'; readonly vm: RunningVm } {
   const host = /^(?:https?:\/\/)?(\[[^\]]+\]|[^/:]+)/i.exec(assigned.trim())?.[1]?.toLowerCase();
   const vm = vms.find((candidate) => candidate.host === host) ?? vms.find(({ ip }) => ip === host);
   if (!vm) return { kind: 'absent' };
   if (vm.isDeploying) return { kind: 'wait', vm };
-  return { kind: vm.applicationDigest === digest ? 'runs' : 'deploy', vm };
+  if (vm.applicationDigest === digest) return { kind: 'runs', vm };
+  return { kind: isBegun ? 'failed' : 'deploy', vm };
 }
 
 export interface Threshold {

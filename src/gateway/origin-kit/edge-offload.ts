@@ -137,8 +137,11 @@ export class EdgeOffload {
   ): Promise<NamedVm | undefined> {
     const { answer, log } = this.#options;
     const waitS = answer === 'redirect' ? REDIRECT_PATIENCE_S : 0;
+    const before = gateway.presence[way];
+    const isBegun = before.kind === 'loaded' && !before.vm.isReady;
     gateway.presence[way] = { kind: 'asked' };
-    const asked = obtainServer(this.#clock, gateway, this.#options, assigned, waitS).then(
+    const occasion = { assigned, isBegun, waitS };
+    const asked = obtainServer(this.#clock, gateway, this.#options, occasion).then(
       (vm) => {
         if (!vm) return undefined;
         const believedMs = vm.isReady ? READY_BELIEVED_MS : STARTING_BELIEVED_MS;

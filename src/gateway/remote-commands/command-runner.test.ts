@@ -69,8 +69,11 @@ describe('the remote command line', () => {
   });
 
   it('tells why an application failed, and how far it is when nobody waits any longer [gateway G13]', async () => {
-    applications.outcome = { status: 'failed', reason: 'it said: \u001B[2Jno such file' };
-    expect(await run(DEPLOY)).toMatchObject({ errors: 'error: it said:  [2Jno such file\n', status: 1 });
+    applications.outcome = { status: 'failed', reason: 'it said: \u001B[2Jno such file: /srv/x' };
+    expect(await run(DEPLOY)).toMatchObject({
+      errors: 'error: it said:  [2Jno such file: <path>\n',
+      status: 1,
+    });
     applications.outcome = { status: 'running' };
     const waiting = run(DEPLOY);
     await clock.advance(60_000);

@@ -4,6 +4,7 @@ import type { AuditLog, Log } from '../../platform/telemetry/index.ts';
 import { Allowance } from '../allowance.ts';
 import { gatewayError } from '../errors.ts';
 import type { OriginVms } from '../origin-vms.ts';
+import { withoutHostPaths } from '../vm-api/host-paths.ts';
 import type { Caller, Command, CommandAnswer, CommandOutcome } from './command.ts';
 import { commandWords } from './command-words.ts';
 import { LINE_LIMIT } from './line-editor.ts';
@@ -100,12 +101,13 @@ export class CommandRunner {
   }
 
   #failure(error: unknown): CommandOutcome {
+    const message = plain(withoutHostPaths({ message: messageOf(error) }).message);
     if (hasCode(error) && error.status < 500) {
       const status = error.code === 'command_invalid' ? 2 : 1;
-      return { output: '', errors: `error: ${error.code}: ${plain(error.message)}\n`, status };
+      return { output: '', errors: `error: ${error.code}: ${message}\n`, status };
     }
     this.#deps.log.error({ err: error }, 'a remote command failed');
-    const said = hasCode(error) ? `${error.code}: ${plain(messageOf(error))}` : 'internal';
+    const said = hasCode(error) ? `${error.code}: ${message}` : 'internal';
     return { output: '', errors: `error: ${said}\n`, status: 1 };
   }
 }

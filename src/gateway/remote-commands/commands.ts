@@ -21,6 +21,7 @@ import {
   describeOperation,
   describeVm,
 } from '../vm-api/descriptions.ts';
+import { withoutHostPaths } from '../vm-api/host-paths.ts';
 import type { Command, CommandAnswer, CommandContext } from './command.ts';
 
 /** Who has an application put into a VM waits for so long to hear what became of it. */
@@ -56,7 +57,7 @@ export function remoteCommands({ clock, addresses }: CommandsDeps): readonly Com
       );
       return {
         lines: own.length > 0 ? lines : ['no VMs'],
-        value: { virtualmachines: own.map((vm) => describeVm(vm, addresses)) },
+        value: withoutHostPaths({ virtualmachines: own.map((vm) => describeVm(vm, addresses)) }),
       };
     },
   });
@@ -136,7 +137,7 @@ export function remoteCommands({ clock, addresses }: CommandsDeps): readonly Com
 
 function answerOf(operation: Operation, { vms, origin }: CommandContext): CommandAnswer {
   const vm = vms.list(origin).find(({ name }) => name === operation.vm);
-  const shown = describeOperation(operation, vm);
+  const shown = withoutHostPaths(describeOperation(operation, vm));
   const hasFailed = shown.status === 'failed' || shown.status === 'cancelled';
   return {
     lines: linesOf(shown),

@@ -7,9 +7,10 @@
  * The file system is the whole truth. A file appears whole, and takes of the disk what was written to it.
  * @module
  */
-import { mkdir, open, readdir, rename, rm, stat, statfs } from 'node:fs/promises';
+import { mkdir, open, rename, rm, stat, statfs } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { systemCode } from '../../base/index.ts';
+import { namesIn } from '../../platform/files/index.ts';
 import { poolError } from '../errors.ts';
 import type { StoredImage } from '../images/image-store.ts';
 import { runQemuImg } from '../images/qemu-img.ts';
@@ -202,12 +203,3 @@ const sizeOf = (path: string): Promise<number> =>
       throw error;
     },
   );
-
-async function namesIn(folder: string): Promise<string[]> {
-  try {
-    return await readdir(folder);
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT' || systemCode(error) === 'ENOTDIR') return [];
-    throw error;
-  }
-}

@@ -1,7 +1,8 @@
 import { readlinkSync } from 'node:fs';
-import { readdir, realpath, rm } from 'node:fs/promises';
+import { realpath, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { deadline, messageOf, systemCode } from '../../../base/index.ts';
+import { deadline, messageOf } from '../../../base/index.ts';
+import { namesIn } from '../../../platform/files/index.ts';
 import { endProcess, type ProcessIdentity, processesIn } from '../../../platform/process/index.ts';
 import { poolError } from '../../errors.ts';
 import type { LeftMachines, Machine } from '../hypervisor.ts';
@@ -84,13 +85,4 @@ async function idOf(runFolder: string, { pid }: ProcessIdentity): Promise<string
   const directory = readlinkSync(`/proc/${pid}/cwd`);
   if (dirname(directory) === (await realpath(runFolder))) return basename(directory);
   throw poolError('machine_failed', `it works in ${directory}, which is no run directory`);
-}
-
-async function namesIn(folder: string): Promise<string[]> {
-  try {
-    return await readdir(folder);
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return [];
-    throw error;
-  }
 }
