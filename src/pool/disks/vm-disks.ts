@@ -15,7 +15,7 @@ import { poolError } from '../errors.ts';
 import type { StoredImage } from '../images/image-store.ts';
 import { runQemuImg } from '../images/qemu-img.ts';
 import type { Configuration } from '../schema.ts';
-import { copyDisks, restoreDisks } from './disk-copy.ts';
+import { copyDisks, flushCopies, restoreDisks } from './disk-copy.ts';
 import { checkDiskSpace, type Growing } from './disk-space.ts';
 import type { MachineDisk } from './machine-disk.ts';
 
@@ -62,8 +62,9 @@ export class VmDisks {
   }
 
   /** Copies disks that no machine writes to into a folder, from which `restore` brings them back. @throws `disk_full` */
-  copy(disks: readonly MachineDisk[], folder: string, signal: AbortSignal): Promise<void> {
-    return copyDisks(disks, folder, signal);
+  async copy(disks: readonly MachineDisk[], folder: string, signal: AbortSignal): Promise<void> {
+    await copyDisks(disks, folder, signal);
+    await flushCopies(disks, folder);
   }
 
   /** @throws `disk_full` */

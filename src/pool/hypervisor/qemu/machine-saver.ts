@@ -2,7 +2,7 @@ import { rm, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Clock, deadline, formatBytes, messageOf, systemCode } from '../../../base/index.ts';
 import type { Log } from '../../../platform/telemetry/index.ts';
-import { copyDisks } from '../../disks/disk-copy.ts';
+import { copyDisks, flushCopies } from '../../disks/disk-copy.ts';
 import { poolError } from '../../errors.ts';
 import type { MachineRecord } from './machine-record.ts';
 import { callOffSaving, resume, type StatePlace, sendState } from './migration.ts';
@@ -60,6 +60,7 @@ export async function saveMachine(
     try {
       await checkRoom(draft, machine.record);
       await takeState(deps, machine, monitor, kind, draft, alive);
+      if (kind === 'snapshot') await flushCopies(machine.record.disks, disksIn(draft));
       await publish(draft, folder);
     } catch (error) {
       await goOn(deps, machine, monitor);
