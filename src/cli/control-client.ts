@@ -32,7 +32,12 @@ export class ControlClient {
   }
 
   async delete(path: string): Promise<void> {
-    await this.#ask('DELETE', path);
+    await this.command('DELETE', path);
+  }
+
+  /** Asks for something of which nothing is told but that it is done. */
+  async command(method: 'POST' | 'DELETE', path: string): Promise<void> {
+    await this.#ask(method, path);
   }
 
   #read<Schema extends z.ZodType>(text: string, schema: Schema): z.output<Schema> {

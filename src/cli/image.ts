@@ -5,7 +5,14 @@ import { z } from 'zod';
 import { CodedError, defineErrors, formatBytes, hasCode, systemClock, systemRandom } from '../base/index.ts';
 import { type DataFolder, dataFolder } from '../edge/index.ts';
 import { packagePath } from '../platform/process/index.ts';
-import { buildWebImage, directorySource, ImageStore, urlSource } from '../pool/index.ts';
+import {
+  buildWebImage,
+  directorySource,
+  type ImageSource,
+  ImageStore,
+  type StoredImage,
+  urlSource,
+} from '../pool/index.ts';
 import { imageDigestSchema, vmSchema } from '../pool/schema.ts';
 import { ControlClient } from './control-client.ts';
 import { ProgressLine, print, printTable } from './output.ts';
@@ -54,6 +61,12 @@ export async function buildImage(recipe: string, options: BuildOptions): Promise
   }
 }
 
+/** Imports the image in a folder and gives its digest. */
+export async function importFolder(folder: string, data: string): Promise<string> {
+  const image = await importShown(folder, directorySource(await folderOf(folder)), { data });
+  return image.digest;
+}
+
 export async function importImage(source: string, options: { data: string; digest?: string }): Promise<void> {
   if (options.digest !== undefined && !imageDigestSchema.safeParse(options.digest).success) {
     throw cliError(
@@ -64,19 +77,27 @@ export async function importImage(source: string, options: { data: string; diges
   if (/^https?:\/\//.test(source) && !URL.canParse(source)) {
     throw cliError('wrong_usage', `got "${source}", expected a folder or the URL of one`);
   }
-  const store = await openStore(dataFolder(resolve(options.data)));
-  const progress = new ProgressLine();
   const from = /^https?:\/\//.test(source)
     ? urlSource(systemClock, new URL(source))
     : directorySource(await folderOf(source));
+  const image = await importShown(source, from, options);
+  print(`${image.digest}  ${image.name}  ${formatBytes(image.sizeBytes)}`);
+}
+
+/** Imports an image and shows how far that is. */
+async function importShown(
+  name: string,
+  source: ImageSource,
+  { data, digest }: { data: string; digest?: string },
+): Promise<StoredImage> {
+  const store = await openStore(dataFolder(resolve(data)));
+  const progress = new ProgressLine();
   try {
-    const image = await store.import(from, {
-      expectedDigest: options.digest,
+    return await store.import(source, {
+      expectedDigest: digest,
       signal: interruption(),
-      onProgress: (done, total) => progress.show(`importing ${source}`, done, total),
+      onProgress: (done, total) => progress.show(`importing ${name}`, done, total),
     });
-    progress.end();
-    print(`${image.digest}  ${image.name}  ${formatBytes(image.sizeBytes)}`);
   } finally {
     progress.end();
   }

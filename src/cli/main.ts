@@ -5,6 +5,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { parseBytes } from '../base/index.ts';
 import { packagePath } from '../platform/process/index.ts';
 import { failWith } from './output.ts';
 
@@ -34,6 +35,12 @@ const collect = (value: string, earlier: readonly string[] = []): string[] => [.
 const wholeNumber = (text: string): number => {
   if (/^\d{1,9}$/.test(text)) return Number(text);
   throw new InvalidArgumentError('expected a whole number');
+};
+
+const byteSize = (text: string): number => {
+  const sizeBytes = parseBytes(text);
+  if (sizeBytes !== undefined) return sizeBytes;
+  throw new InvalidArgumentError('expected a size, for example "256 MiB"');
 };
 
 const program = new Command('orilla')
@@ -95,6 +102,49 @@ vm.command('ls')
   .addOption(dataOption())
   .addOption(jsonOption())
   .action(async (options) => (await import('./vm.ts')).listVms(options));
+vm.command('run')
+  .description('run a VM for an origin, and wait until it serves')
+  .argument('<name>', 'a DNS label that you choose')
+  .requiredOption('--origin <name>', 'for whom it runs, as `orilla origin ls` shows it')
+  .requiredOption(
+    '--image <image>',
+    'an image that is stored here (name or digest), a folder that holds one, or a URL',
+  )
+  .option('--cpus <n>', 'processors', wholeNumber, 1)
+  .option('--memory <size>', 'memory, for example "256 MiB"', byteSize, 192 * 2 ** 20)
+  .option('--disk <size>', 'a disk of its own, which it keeps', byteSize, 0)
+  .addOption(dataOption())
+  .action(async (name, options) => (await import('./vm.ts')).runVm(name, options));
+vm.command('suspend')
+  .description("end a VM's machine for now and keep what it was; its origin serves until it is resumed")
+  .argument('<name>', 'as `orilla vm ls` shows it')
+  .addOption(dataOption())
+  .action(async (name, options) => (await import('./vm.ts')).suspendVm(name, options));
+vm.command('resume')
+  .description('bring a suspended VM back as it was, or any VM as it was in a snapshot')
+  .argument('<name>', 'as `orilla vm ls` shows it')
+  .option('--snapshot <label>', 'go back to this snapshot; what came after it is lost')
+  .addOption(dataOption())
+  .action(async (name, options) => (await import('./vm.ts')).resumeVm(name, options));
+vm.command('snapshot')
+  .description('keep what a VM is now: its memory and its disks')
+  .argument('<name>', 'as `orilla vm ls` shows it')
+  .option('--as <label>', 'how the snapshot is called (default: the time)')
+  .option('--ls', 'list the snapshots instead')
+  .option('--rm <label>', 'remove a snapshot instead')
+  .addOption(dataOption())
+  .addOption(jsonOption())
+  .action(async (name, options) => (await import('./vm.ts')).snapshotVm(name, options));
+vm.command('upgrade')
+  .description('bring all VMs of an image to another one, some at a time; stops when one fails')
+  .requiredOption('--from <image>', 'what they run from: the name or the digest of an image')
+  .requiredOption(
+    '--to <image>',
+    'an image that is stored here (name or digest), a folder that holds one, or a URL',
+  )
+  .option('--wave <n>', 'how many change at a time', wholeNumber, 1)
+  .addOption(dataOption())
+  .action(async (options) => (await import('./upgrade.ts')).upgradeVms(options));
 vm.command('stop')
   .description('stop a VM and forget it; its origin serves again')
   .argument('<name>', 'as `orilla vm ls` shows it')

@@ -152,6 +152,10 @@ const configSchema = z
         imageLimit: byteSizeSchema.default(32 * 2 ** 30),
         maxVms: z.int().min(1).max(100_000).default(32),
         readyTimeout: durationSchema.default(60_000),
+        /** VMs that nobody asks anything for so long are suspended; none is when absent. */
+        suspendAfter: durationSchema
+          .refine((durationMs) => durationMs >= 1000, 'expected 1 s at least')
+          .optional(),
         accelerator: z.enum(['auto', 'kvm', 'tcg']).default('auto'),
       })
       .prefault({}),

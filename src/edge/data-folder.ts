@@ -13,8 +13,14 @@ export function dataFolder(folder: string) {
     /** Below which origins may name directories as images. */
     imageDirectory: join(folder, 'provided-images'),
     run: join(folder, 'run'),
+    /** What VMs were when they were suspended, before they were changed, and as snapshots: a folder for each. */
+    saved: join(folder, 'saved'),
     /** Memories of booted guests, from which machines are made quickly. */
     templates: join(folder, 'templates'),
+    /** What VMs write to their disks. */
+    vms: join(folder, 'vms'),
+    /** Under it lie the memories of suspended guests. */
+    masterKey: join(folder, 'master.key'),
     /** The data plane's processes, and the socket over which they are told what to do. */
     workers: join(folder, 'workers'),
     /** Downloads that can be had again. */

@@ -10,6 +10,7 @@ import {
   originMigrations,
 } from '../gateway/routes.ts';
 import { createApiServer, listen } from '../platform/http/index.ts';
+import { MasterKey } from '../platform/secrets/index.ts';
 import { openStore } from '../platform/store/index.ts';
 import { Health, type Log, Registry } from '../platform/telemetry/index.ts';
 import {
@@ -19,6 +20,7 @@ import {
   type PoolTables,
   poolMigrations,
   QemuHypervisor,
+  VmDisks,
 } from '../pool/index.ts';
 import { addPoolOperatorRoutes, addPoolReadRoutes } from '../pool/routes.ts';
 import type { EdgeConfig } from './config.ts';
@@ -86,10 +88,13 @@ export class Edge implements Closable, AsyncDisposable {
         configuredOrigins(config),
       );
       const images = await ImageStore.open({ clock, random }, data.images);
+      const masterKey = await MasterKey.readOrMake(random, data.masterKey);
+      const disks = new VmDisks(data.vms);
+      const hypervisor = createHypervisor(deps, masterKey, config, data);
       const pool = parts.add(
         'pool',
         await Pool.start(
-          { clock, random, log, registry, store, images, hypervisor: createHypervisor(deps, config, data) },
+          { clock, random, log, registry, store, images, disks, hypervisor },
           poolOptions(config, data, origins),
         ),
       );
@@ -176,6 +181,7 @@ export class Edge implements Closable, AsyncDisposable {
 
 function createHypervisor(
   { clock, log, random }: EdgeDeps,
+  masterKey: MasterKey,
   { pool }: EdgeConfig,
   data: DataFolder,
 ): QemuHypervisor {
@@ -186,6 +192,7 @@ function createHypervisor(
       clock,
       log,
       random,
+      masterKey,
       chooseAccelerator: async (image, signal) =>
         accelerator === 'auto' ? (await probe.choose(image, signal)).accelerator : accelerator,
     },
@@ -207,6 +214,7 @@ function poolOptions({ pool }: EdgeConfig, data: DataFolder, origins: OriginDire
     maxVmsOf: (owner: string) => origins.find(owner)?.offload?.maxVms ?? 0,
     maxMemoryBytesOf: (owner: string) =>
       origins.find(owner)?.offload?.maxMemoryBytes ?? Number.POSITIVE_INFINITY,
+    savedFolder: data.saved,
     readyTimeoutMs: pool.readyTimeout,
   };
 }
@@ -240,6 +248,7 @@ function gatewayOptions(
     api,
     configurations: pool.configurations,
     defaultConfiguration: pool.defaultConfiguration ?? Object.keys(pool.configurations)[0] ?? '',
+    suspendAfterMs: pool.suspendAfter,
   };
 }
 

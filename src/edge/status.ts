@@ -1,4 +1,4 @@
-import { type Origin, offloadPhase } from '../gateway/routes.ts';
+import { type Origin, offloadPhase, sleeps } from '../gateway/routes.ts';
 import { httpServerUrl } from '../platform/config/index.ts';
 import type { Registry } from '../platform/telemetry/index.ts';
 import type { Vm } from '../pool/schema.ts';
@@ -18,7 +18,7 @@ export async function originStatus(
     const servedBy = (who: string) => requests({ origin: name, served_by: who });
     const carried = (by: string) => bytes({ origin: name, upstream: by });
     const own = vms.filter(({ owner }) => owner === name);
-    const ready = own.filter(({ phase }) => phase === 'ready');
+    const ready = own.filter((vm) => vm.phase === 'ready' || sleeps(vm));
     return {
       name,
       hosts: [...hosts],

@@ -8,6 +8,7 @@ import type { Pool } from '../pool/index.ts';
 import type { Configuration } from '../pool/schema.ts';
 import type { RouteSnapshot } from './data-plane/data-plane.ts';
 import type { RawDataPlaneOptions } from './data-plane/raw-data-plane.ts';
+import { IdleVms, untilQuiet } from './idle-vms.ts';
 import { showTally } from './metrics.ts';
 import { routeSnapshot, vmHost } from './offload.ts';
 import type { OriginDirectory } from './origins/origin-directory.ts';
@@ -63,6 +64,8 @@ export interface GatewayOptions extends TagOptions {
   };
   readonly configurations: Readonly<Record<string, Configuration>>;
   readonly defaultConfiguration: string;
+  /** A VM that nobody asks anything for so long is suspended; none is when absent. */
+  readonly suspendAfterMs?: number | undefined;
 }
 
 /** The gateway: the data plane that tags and forwards, and the VM API [gateway G16]. */
@@ -92,7 +95,7 @@ export class Gateway implements Closable {
       const dataPlane = parts.add(
         'data plane',
         await WorkerFleet.start(
-          { clock, log },
+          { clock, log, onWake: (vm) => pool.wake(vm) },
           {
             listen: options.listen,
             more: options.entrances ?? {},
@@ -143,6 +146,12 @@ export class Gateway implements Closable {
         orphans.stop();
       };
       parts.add('VMs without an origin', orphans);
+      const quiet = pool.beforeSuspension((vm) => untilQuiet(clock, dataPlane, vm));
+      parts.defer('suspensions', () => quiet[Symbol.dispose]());
+      if (options.suspendAfterMs !== undefined) {
+        const idle = new IdleVms({ clock, log, pool, traffic: dataPlane }, options.suspendAfterMs);
+        parts.add('idle VMs', idle);
+      }
       for (const subscription of [pool.subscribe(apply), origins.subscribe(apply)]) {
         parts.defer('routes', () => subscription[Symbol.dispose]());
       }

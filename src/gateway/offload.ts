@@ -36,17 +36,19 @@ export function routeSnapshot(
   for (const { origin, hosts, upstream, signingKey } of sites) {
     const own = vms.filter(({ owner }) => owner === origin);
     const ready = own.flatMap(vmUpstream);
-    const running = own.find(({ phase }) => phase === 'ready');
+    const asleep = own.filter(sleeps).map((vm) => ({ name: vm.name, scope: scopeOf(vm) }));
+    const running = own.find(({ phase }) => phase === 'ready') ?? own.find(sleeps);
     const site = {
       origin,
       upstream,
       signingKey,
       assignedServer: running && constants.assignedServer(running.name),
     };
-    for (const host of hosts) routes.set(host, { ...site, vms: ready });
+    for (const host of hosts) routes.set(host, { ...site, vms: ready, asleep });
     for (const vm of own) {
       const host = vmHost(vm.name, constants.edgeDomain);
-      routes.set(host, { ...site, originHost: hosts[0], vms: vmUpstream(vm) });
+      const itself = asleep.filter(({ name }) => name === vm.name);
+      routes.set(host, { ...site, originHost: hosts[0], vms: vmUpstream(vm), asleep: itself });
     }
   }
   return { routes, tag: constants.tag, showServedBy: constants.showServedBy };
@@ -56,10 +58,24 @@ export function routeSnapshot(
 export type OffloadPhase = Vm['phase'] | 'origin';
 
 /** The furthest first. */
-const ORDER: readonly Vm['phase'][] = ['ready', 'starting', 'fetching', 'waiting', 'stopping', 'failed'];
+const ORDER: readonly Vm['phase'][] = [
+  'ready',
+  'suspending',
+  'suspended',
+  'starting',
+  'fetching',
+  'waiting',
+  'stopping',
+  'failed',
+];
 
 export const offloadPhase = (own: readonly Pick<Vm, 'phase'>[]): OffloadPhase =>
   ORDER.find((phase) => own.some((vm) => vm.phase === phase)) ?? 'origin';
+
+/** Whether the next request brings it back. What could not be brought back is not tried with every request. */
+export const sleeps = ({ phase, suspendedBy, reason }: Vm): boolean =>
+  suspendedBy === 'idleness' &&
+  (phase === 'suspending' || (phase === 'suspended' && reason === undefined) || phase === 'starting');
 
 export const vmHost = (vmName: string, edgeDomain: string): string => `${vmName}.${edgeDomain}`;
 

@@ -6,7 +6,7 @@ import type { Origin } from './origins/origin.ts';
 import type { OriginDirectory } from './origins/origin-directory.ts';
 import { enrolmentSchema, newOriginSchema, originSchema, rotationStepSchema } from './origins/schema.ts';
 
-export { offloadPhase } from './offload.ts';
+export { offloadPhase, sleeps } from './offload.ts';
 export { hostFaults } from './origins/host-rules.ts';
 export type { ConfiguredOrigin, Origin } from './origins/origin.ts';
 export { OriginDirectory } from './origins/origin-directory.ts';

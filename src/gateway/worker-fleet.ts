@@ -10,6 +10,7 @@ import type { Log } from '../platform/telemetry/index.ts';
 import { type DataPlane, EMPTY_SNAPSHOT, type RouteSnapshot } from './data-plane/data-plane.ts';
 import type { RawDataPlaneOptions } from './data-plane/raw-data-plane.ts';
 import { Tally } from './data-plane/tally.ts';
+import type { VmUse } from './data-plane/vm-uses.ts';
 import {
   type FromWorker,
   fits,
@@ -36,6 +37,8 @@ const SLOWEST_RESTART_MS = 10_000;
 export interface WorkerFleetDeps {
   readonly clock: Clock;
   readonly log: Log;
+  /** Called when somebody asks for a VM that sleeps; for each request. */
+  readonly onWake?: (vm: string) => void;
 }
 
 export interface WorkerFleetOptions {
@@ -53,6 +56,8 @@ interface Member {
   readonly pid: number;
   readonly link: Socket;
   appliedId: number;
+  /** As it told last. */
+  uses: readonly (readonly [vm: string, use: VmUse])[];
 }
 
 /**
@@ -114,6 +119,18 @@ export class WorkerFleet implements DataPlane {
   /** What the workers have counted and told. */
   get counted(): Tally {
     return this.#counted;
+  }
+
+  /** How the VM was used, as the workers told last; `undefined` when none of them knows of it. */
+  useOf(vm: string): VmUse | undefined {
+    const uses = [...this.#members.values()].flatMap((member) =>
+      member.uses.filter(([name]) => name === vm).map(([, use]) => use),
+    );
+    if (uses.length === 0) return undefined;
+    return {
+      active: uses.reduce((sum, { active }) => sum + active, 0),
+      idleMs: Math.min(...uses.map(({ idleMs }) => idleMs)),
+    };
   }
 
   apply(snapshot: RouteSnapshot): void {
@@ -282,7 +299,7 @@ export class WorkerFleet implements DataPlane {
       link.destroy();
       return undefined;
     }
-    const member: Member = { pid, link, appliedId: -1 };
+    const member: Member = { pid, link, appliedId: -1, uses: [] };
     if (options === undefined) {
       sendMessage(link, { type: 'start', options: this.#workerOptions });
       return member;
@@ -317,8 +334,12 @@ export class WorkerFleet implements DataPlane {
         break;
       case 'report':
         this.#counted.add(message.counted);
+        member.uses = message.uses;
         if (message.id !== undefined) this.#reported.set(member.pid, message.id);
         break;
+      case 'wake':
+        this.#deps.onWake?.(message.vm);
+        return;
       case 'log':
         this.#deps.log[message.level](message.fields, message.message);
         return;

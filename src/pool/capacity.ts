@@ -6,6 +6,8 @@ import type { Configuration } from './schema.ts';
 export interface Taken {
   readonly owner: string;
   readonly memoryBytes: number;
+  /** With what QEMU itself takes. */
+  readonly costBytes: number;
 }
 
 export interface CapacityLimits {
@@ -21,6 +23,8 @@ export interface CapacityLimits {
 export interface Claim {
   readonly owner: string;
   readonly configuration: Configuration;
+  /** What the machine takes of the host's memory, with what QEMU itself takes. */
+  readonly costBytes: number;
   readonly isNewVm: boolean;
 }
 
@@ -30,7 +34,7 @@ export interface Claim {
  * @throws `pool_full`, `quota_exceeded`, `configuration_too_large`, with the limit and what is taken of it.
  */
 export function checkCapacity(claim: Claim, taken: readonly Taken[], limits: CapacityLimits): void {
-  const { owner, configuration, isNewVm } = claim;
+  const { owner, configuration, costBytes, isNewVm } = claim;
   const own = taken.filter((vm) => vm.owner === owner);
   if (isNewVm && taken.length >= limits.maxVms) {
     throw poolError('pool_full', `this pool runs ${limits.maxVms} VMs at the most`);
@@ -56,11 +60,12 @@ export function checkCapacity(claim: Claim, taken: readonly Taken[], limits: Cap
       `${configuration.cpus} CPUs were asked for; this host has ${limits.hostCpus}`,
     );
   }
-  const freeBytes = Math.max(0, limits.hostMemoryBytes - memoryOf(taken));
-  if (wanted > freeBytes) {
+  const takenBytes = taken.reduce((sum, vm) => sum + vm.costBytes, 0);
+  const freeBytes = Math.max(0, limits.hostMemoryBytes - takenBytes);
+  if (costBytes > freeBytes) {
     throw poolError(
       'configuration_too_large',
-      `${formatBytes(wanted)} of memory were asked for; ` +
+      `${formatBytes(wanted)} of memory were asked for, for which the host needs ${formatBytes(costBytes)}; ` +
         `${formatBytes(freeBytes)} of ${formatBytes(limits.hostMemoryBytes)} are not taken by other VMs`,
     );
   }

@@ -3,11 +3,14 @@
  *
  * @example
  * const images = await ImageStore.open({ clock, random }, '/var/lib/orilla/images');
- * const pool = await Pool.start({ clock, random, log, registry, store, images, hypervisor }, options);
+ * const disks = new VmDisks('/var/lib/orilla/vms');
+ * const pool = await Pool.start({ clock, random, log, registry, store, images, disks, hypervisor }, options);
  * await pool.create({ name: 'photos', owner: 'photos', imageRef: 'sha256:…', configuration });
  * @module
  */
 
+export type { MachineDisk } from './disks/machine-disk.ts';
+export { VmDisks } from './disks/vm-disks.ts';
 export { poolError } from './errors.ts';
 export type {
   Accelerator,
@@ -25,6 +28,7 @@ export { buildWebImage } from './image-builder/index.ts';
 export type { OwnImage } from './image-library.ts';
 export { directorySource, type ImageSource, urlSource } from './images/image-source.ts';
 export { ImageStore, type StoredImage } from './images/image-store.ts';
-export { Pool, type PoolDeps, type PoolOptions } from './pool.ts';
+export { Pool, type PoolOptions } from './pool.ts';
+export type { PoolDeps } from './pool-deps.ts';
 export { type PoolTables, poolMigrations } from './tables.ts';
 export type { Once, VmRequest } from './vm-requests.ts';

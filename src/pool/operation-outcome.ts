@@ -8,6 +8,8 @@ export function operationOutcome(
   if (!vm || vm.phase === 'stopping') return { status: 'cancelled', reason: 'the VM was stopped' };
   if (vm.version === version) {
     if (vm.phase === 'ready') return { status: 'succeeded' };
+    if (vm.phase === 'suspended' && vm.suspendedBy === 'operator')
+      return failed('the operator suspended the VM');
     return vm.phase === 'failed' ? failed(vm.reason) : undefined;
   }
   if (vm.next?.version === version) return vm.next.phase === 'failed' ? failed(vm.next.reason) : undefined;

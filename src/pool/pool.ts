@@ -1,39 +1,22 @@
 import { mkdir } from 'node:fs/promises';
-import type { Clock, Closable, Random } from '../base/index.ts';
-import type { Store } from '../platform/store/index.ts';
-import type { Log, Registry } from '../platform/telemetry/index.ts';
+import type { Closable } from '../base/index.ts';
+import type { Log } from '../platform/telemetry/index.ts';
 import { poolError } from './errors.ts';
-import type { Hypervisor, Machine } from './hypervisor/hypervisor.ts';
 import { ImageLibrary, type OwnImage } from './image-library.ts';
-import type { ImageStore, StoredImage } from './images/image-store.ts';
 import { assignMachines } from './machine-assignment.ts';
 import { poolMetrics } from './metrics.ts';
 import { Operations } from './operations.ts';
-import { type HttpProbe, probeHttp } from './readiness.ts';
-import type { Operation, Vm } from './schema.ts';
-import type { PoolTables } from './tables.ts';
-import { VersionedVm } from './versioned-vm.ts';
+import type { PoolDeps } from './pool-deps.ts';
+import type { Operation, Snapshot, SuspendedBy, Upgrade, Vm } from './schema.ts';
+import { Snapshots } from './snapshots.ts';
+import { loadRunningUpgrades } from './upgrade-table.ts';
+import { Upgrades, type WantedUpgrade } from './upgrades.ts';
+import type { VersionedVm } from './versioned-vm.ts';
+import { VmFactory } from './vm-factory.ts';
 import { type Once, type VmQuotas, type VmRequest, VmRequests } from './vm-requests.ts';
-import { type VmSpec, VmSupervisor } from './vm-supervisor.ts';
-import {
-  deleteVm,
-  loadMachines,
-  loadVmRecords,
-  saveMachine,
-  saveVersions,
-  type VmRecord,
-} from './vm-table.ts';
-
-export interface PoolDeps {
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly log: Log;
-  readonly registry: Registry;
-  readonly store: Store<PoolTables>;
-  readonly images: ImageStore;
-  readonly hypervisor: Hypervisor;
-  readonly probe?: HttpProbe;
-}
+import type { FoundMachine } from './vm-supervisor.ts';
+import { deleteVm, loadMachines, loadVmRecords } from './vm-table.ts';
+import { imagesOf } from './vm-versions.ts';
 
 export interface PoolOptions extends VmQuotas {
   /** The folder below which an origin may name a directory as its image. */
@@ -44,6 +27,8 @@ export interface PoolOptions extends VmQuotas {
   readonly upstreamOf?: (owner: string) => string | undefined;
   /** What the images that were fetched for VMs may take on the disk together; no limit when absent. */
   readonly imageLimitBytes?: number;
+  /** Where is kept what VMs were: a folder for each, by its name. */
+  readonly savedFolder: string;
   /** How long a guest may take from its start to its first answer. */
   readonly readyTimeoutMs: number;
 }
@@ -51,25 +36,41 @@ export interface PoolOptions extends VmQuotas {
 /** Longer than a guest may take to show that it lives; an image that is fetched again meanwhile is not waited for. */
 const ADOPTION_LIMIT_MS = 6000;
 
+/** What an earlier process of ours left to go on with. */
+interface Found {
+  readonly operations: Operations;
+  readonly upgrades: readonly Upgrade[];
+  /** By their digests. */
+  readonly imagesWithDisks: readonly string[];
+}
+
 /**
  * The virtual machines of this host. What is wanted is in the store before anything is done about it. Machines outlive a
  * crash of ours: those that are still wanted are taken over as they run, the others ended, and what is missing is started.
  */
 export class Pool implements Closable {
   readonly #deps: PoolDeps;
-  readonly #options: PoolOptions;
   readonly #operations: Operations;
   readonly #library: ImageLibrary;
   readonly #requests: VmRequests;
+  readonly #factory: VmFactory;
+  readonly snapshots: Snapshots;
+  readonly #upgrades: Upgrades;
   readonly #vms = new Map<string, VersionedVm>();
   readonly #listeners = new Set<() => void>();
   readonly #metrics: ReturnType<typeof poolMetrics>;
-  #isClosing = false;
+  #quiet: ((vm: string) => Promise<void>) | undefined;
+  /** Ends what takes long when the pool ends. */
+  readonly #ending = new AbortController();
   #closing: Promise<void> | undefined;
 
-  private constructor(deps: PoolDeps, options: PoolOptions, operations: Operations) {
+  private constructor(
+    deps: PoolDeps,
+    options: PoolOptions,
+    { operations, upgrades, imagesWithDisks }: Found,
+  ) {
     this.#deps = deps;
-    this.#options = options;
+    this.snapshots = new Snapshots(deps, options.savedFolder);
     this.#operations = operations;
     this.#library = new ImageLibrary(deps, {
       policyFor: (owner) => ({
@@ -85,27 +86,54 @@ export class Pool implements Closable {
         operations,
         library: this.#library,
         vms: this.#vms,
-        newVm: (record) => this.#newVm(record),
+        newVm: (record) => this.#factory.make(record),
         announce: () => this.#announce(),
       },
       options,
     );
+    this.#factory = new VmFactory(
+      {
+        ...deps,
+        library: this.#library,
+        snapshots: this.snapshots,
+        quiet: async (vm) => this.#quiet?.(vm),
+        checkRoom: (vm) => this.#requests.checkRoom(vm),
+        onChange: (change) => {
+          if (change) this.#observe(change.vm, change.previous);
+          this.#announce();
+        },
+        ending: this.#ending.signal,
+      },
+      options,
+      imagesWithDisks,
+    );
+    this.#upgrades = new Upgrades({ ...deps, requests: this.#requests, list: () => this.list() }, upgrades);
     this.#metrics = poolMetrics(deps.registry, () => this.list());
   }
 
   static async start(deps: PoolDeps, options: PoolOptions): Promise<Pool> {
-    const { clock, store, hypervisor } = deps;
+    const { clock, store, hypervisor, disks, images } = deps;
     await mkdir(options.imageDirectoryRoot, { recursive: true });
     const records = await loadVmRecords(store.db);
     const left = await hypervisor.takeOver();
     const { kept, unwanted } = assignMachines(records, await loadMachines(store.db), left.machines);
     await Promise.all(unwanted.map((machine) => machine.stop()));
+    await disks.collect(new Map(records.map(({ name, versions }) => [name, imagesOf(versions)])));
     reportLeftMachines(deps.log, kept.length, left.endedCount + unwanted.length);
-    const pool = new Pool(deps, options, await Operations.open(deps));
+    const imagesOnDisks = (await images.list()).filter(({ manifest }) => manifest.disks !== undefined);
+    const pool = new Pool(deps, options, {
+      operations: await Operations.open(deps),
+      upgrades: await loadRunningUpgrades(store.db),
+      imagesWithDisks: imagesOnDisks.map(({ digest }) => digest),
+    });
     for (const record of records) {
       const own = kept.filter(({ name }) => name === record.name);
-      const machines = new Map(own.map(({ version, machine }) => [version, machine]));
-      pool.#vms.set(record.name, pool.#newVm(record, machines));
+      const found = new Map<number, FoundMachine>(own.map(({ version, machine }) => [version, machine]));
+      const { version } = record.versions.current;
+      // One that was being suspended and runs was not, and is not any more.
+      const suspendedBy = found.has(version) ? undefined : record.suspendedBy;
+      if (suspendedBy) found.set(version, 'suspended');
+      pool.#vms.set(record.name, pool.#factory.make({ ...record, suspendedBy }, found));
     }
     for (const vm of pool.#vms.values()) vm.start();
     // What serves already is not to be missing from the first routes that the gateway makes.
@@ -155,6 +183,16 @@ export class Pool implements Closable {
     return this.#requests.rollBack(name, owner, once);
   }
 
+  /** Brings all VMs of an image to another one, in waves. @throws `upgrade_conflict` */
+  upgrade(wanted: WantedUpgrade): Promise<Upgrade> {
+    return this.#upgrades.begin(wanted);
+  }
+
+  /** @throws `upgrade_not_found` */
+  upgradeOf(id: string): Promise<Upgrade> {
+    return this.#upgrades.get(id);
+  }
+
   /** @throws `operation_not_found`, also for one of another owner. */
   operation(owner: string, id: string): Promise<Operation> {
     return this.#operations.get(owner, id);
@@ -165,12 +203,78 @@ export class Pool implements Closable {
     return this.#operations.settled(operation, signal);
   }
 
-  /** Ends a VM and forgets it. @throws `vm_not_found` */
+  /** Ends a VM and forgets it, with all that it wrote to its disks. @throws `vm_not_found` */
   async remove(name: string): Promise<void> {
     const vm = this.#find(name);
-    await vm.end(() => this.#deps.store.transaction((transaction) => deleteVm(transaction, name)));
+    const { store, disks } = this.#deps;
+    await vm.end(() => store.transaction((transaction) => deleteVm(transaction, name)));
+    await disks.remove(name);
     if (this.#vms.get(name) === vm) this.#vms.delete(name);
     this.#announce();
+  }
+
+  /**
+   * Ends a VM's machine for now; what it was is kept on the disk. Resolves when that is so.
+   *
+   * @param by `idleness`: the next request brings it back; `operator`: only `resume` does.
+   * @throws `vm_not_found`, `vm_not_ready`, `vm_conflict` while it is changed, or why it could not be.
+   */
+  suspend(name: string, by: SuspendedBy): Promise<void> {
+    return this.#find(name).suspend(by);
+  }
+
+  /**
+   * Brings a suspended VM back; resolves when its machine is on its way.
+   *
+   * @throws `vm_not_found`, `configuration_too_large` when there is no room for it.
+   */
+  resume(name: string): Promise<void> {
+    return this.#find(name).resume();
+  }
+
+  /**
+   * Keeps what a VM is now, its memory and its disks; it pauses meanwhile and goes on.
+   *
+   * @throws `vm_not_found`, `vm_not_ready`, `snapshot_conflict`, `disk_full`
+   */
+  async snapshot(name: string, label: string): Promise<Snapshot> {
+    const vm = this.#find(name);
+    const { imageDigest } = vm.versions.current;
+    if (imageDigest === undefined) throw poolError('vm_not_ready', `the VM ${name} never ran`);
+    return this.snapshots.take(name, label, imageDigest, (folder) => vm.snapshot(folder));
+  }
+
+  /**
+   * A VM goes on from what it was then; what came after that is lost.
+   *
+   * @throws `vm_not_found`, `snapshot_not_found`, `snapshot_conflict` when it runs another image now, `vm_conflict`
+   */
+  async revert(name: string, label: string): Promise<void> {
+    const vm = this.#find(name);
+    const { imageDigest } = await this.snapshots.find(name, label);
+    const { current } = vm.versions;
+    if (imageDigest !== current.imageDigest) {
+      throw poolError(
+        'snapshot_conflict',
+        `the snapshot ${label} is of another image than the VM ${name} runs from`,
+      );
+    }
+    await vm.revert(() => this.#factory.bringBack(vm, label));
+  }
+
+  /** Somebody asks for this VM: one that was suspended for idleness is brought back. */
+  wake(name: string): void {
+    this.#vms.get(name)?.wake();
+  }
+
+  /** Before a VM is suspended, and no new request goes to it, waits for `quiet`; until it is disposed of. */
+  beforeSuspension(quiet: (vm: string) => Promise<void>): Disposable {
+    this.#quiet = quiet;
+    return {
+      [Symbol.dispose]: () => {
+        this.#quiet = undefined;
+      },
+    };
   }
 
   /** The images that this owner's VMs ran from. */
@@ -214,13 +318,14 @@ export class Pool implements Closable {
 
   /** Ends the machines; the VMs stay wanted and come back at the next start. */
   close(): Promise<void> {
-    this.#isClosing = true;
+    this.#ending.abort(new Error('the pool is being closed'));
     this.#closing ??= this.#close();
     return this.#closing;
   }
 
   async #close(): Promise<void> {
     await Promise.all([...this.#vms.values()].map((vm) => vm.close()));
+    await this.#upgrades.close();
     await this.#operations.close();
   }
 
@@ -230,69 +335,29 @@ export class Pool implements Closable {
     return vm;
   }
 
-  /** @param machines those that run for it already, by its version. */
-  #newVm(record: VmRecord, machines: ReadonlyMap<number, Machine> = new Map()): VersionedVm {
-    const { clock, log, store, hypervisor, probe = probeHttp } = this.#deps;
-    const vm: VersionedVm = new VersionedVm(
-      {
-        clock,
-        log,
-        supervise: (spec, onChange) => {
-          const fetchImage = (wanted: VmSpec, signal: AbortSignal) => this.#fetchImage(vm, wanted, signal);
-          const recordMachine = ({ name, version }: VmSpec, machineId: string) =>
-            saveMachine(store.db, { name, version, machineId });
-          const deps = { clock, log, hypervisor, probe, fetchImage, recordMachine, onChange };
-          return new VmSupervisor(deps, spec, this.#options.readyTimeoutMs, machines.get(spec.version));
-        },
-        save: (versions, also) =>
-          store.transaction(async (transaction) => {
-            await saveVersions(transaction, record.name, versions);
-            await also?.(transaction);
-          }),
-        onChange: (change) => {
-          if (change) this.#observe(change.vm, change.previous);
-          this.#announce();
-        },
-      },
-      record,
-    );
-    return vm;
-  }
-
-  async #fetchImage(vm: VersionedVm, spec: VmSpec, signal: AbortSignal): Promise<StoredImage> {
-    const { version } = spec;
-    try {
-      const image = await this.#library.fetch(spec, signal, (progress) => vm.showProgress(version, progress));
-      if (spec.imageDigest === undefined) await vm.pin(version, image.digest);
-      return image;
-    } finally {
-      vm.showProgress(version, undefined);
-    }
-  }
-
   #imagesInUse(): ReadonlySet<string> {
-    const versions = [...this.#vms.values()].flatMap((vm) => [
-      vm.versions.current,
-      vm.versions.next,
-      vm.versions.previous,
-    ]);
-    return new Set(versions.flatMap((version) => version?.imageDigest ?? []));
+    return new Set([...this.#vms.values()].flatMap((vm) => [...imagesOf(vm.versions)]));
   }
 
   #observe(vm: Vm, previous: Vm['phase']): void {
     const { name, version, phase, reason, lastStart } = vm;
     this.#deps.log.info({ vm: name, version, phase, reason, ...lastStart }, 'vm changed phase');
-    if (phase === 'ready' && lastStart) this.#metrics.observeStart(lastStart);
-    if (previous === 'ready' && phase !== 'stopping') this.#metrics.countCrash();
+    if (phase === 'ready' && previous === 'starting' && lastStart) this.#metrics.observeStart(lastStart);
+    const hasServed = previous === 'ready' || previous === 'suspending';
+    if (hasServed && (phase === 'waiting' || phase === 'failed')) this.#metrics.countCrash();
   }
 
   #announce(): void {
     // A VM that ends with us goes on at the next start, and so does what was to become of it.
-    if (!this.#isClosing) this.#operations.observe((name) => this.#vms.get(name)?.describe());
+    if (!this.#ending.signal.aborted) {
+      this.#operations.observe((name) => this.#vms.get(name)?.describe());
+      this.#upgrades.observe();
+    }
     for (const listener of this.#listeners) listener();
   }
 }
 
+/** What its versions run from, or may come back to. */
 function reportLeftMachines(log: Log, keptCount: number, endedCount: number): void {
   if (keptCount > 0) log.info({ count: keptCount }, 'took over machines of an earlier process');
   if (endedCount > 0) log.warn({ count: endedCount }, 'ended machines of an earlier process');

@@ -2,7 +2,15 @@ import { z } from 'zod';
 import type { ApiServer } from '../platform/http/index.ts';
 import type { ImageStore } from './images/image-store.ts';
 import type { Pool } from './pool.ts';
-import { imageSchema, labelSchema, vmSchema } from './schema.ts';
+import {
+  configurationSchema,
+  imageDigestSchema,
+  imageSchema,
+  labelSchema,
+  snapshotSchema,
+  upgradeSchema,
+  vmSchema,
+} from './schema.ts';
 
 const byName = z.object({ name: labelSchema });
 
@@ -23,8 +31,105 @@ export function addPoolReadRoutes(app: ApiServer, pool: Pool, images: ImageStore
   );
 }
 
+const newVmSchema = z.strictObject({
+  name: labelSchema,
+  /** For whom it runs. */
+  owner: labelSchema,
+  imageRef: z.string().min(1).max(2048),
+  imageDigest: imageDigestSchema.optional(),
+  configuration: configurationSchema,
+});
+
+const bySnapshot = byName.extend({ label: labelSchema });
+const byId = z.object({ id: z.string().max(64) });
+const newUpgradeSchema = z.strictObject({
+  fromDigest: imageDigestSchema,
+  imageRef: z.string().min(1).max(2048),
+  imageDigest: imageDigestSchema.optional(),
+  waveSize: z.int().min(1).max(1000),
+});
+
 /** What only the operator may do. */
 export function addPoolOperatorRoutes(app: ApiServer, pool: Pool): void {
+  app.post(
+    '/api/v1/vms',
+    { schema: { summary: 'Run a VM', body: newVmSchema, response: { 202: vmSchema } } },
+    async ({ body }, reply) => {
+      await pool.create(body);
+      return reply.code(202).send(pool.get(body.name));
+    },
+  );
+  app.post(
+    '/api/v1/vms/:name/suspend',
+    { schema: { summary: 'End its machine for now, and keep what it was', params: byName } },
+    async ({ params }, reply) => {
+      await pool.suspend(params.name, 'operator');
+      return reply.code(204).send();
+    },
+  );
+  app.get(
+    '/api/v1/vms/:name/snapshots',
+    {
+      schema: {
+        summary: 'The snapshots of a VM',
+        params: byName,
+        response: { 200: z.array(snapshotSchema) },
+      },
+    },
+    ({ params }) => pool.snapshots.list(pool.get(params.name).name),
+  );
+  app.post(
+    '/api/v1/vms/:name/snapshots',
+    {
+      schema: {
+        summary: 'Keep what a VM is now',
+        params: byName,
+        body: z.strictObject({ label: labelSchema }),
+        response: { 201: snapshotSchema },
+      },
+    },
+    async ({ params, body }, reply) => reply.code(201).send(await pool.snapshot(params.name, body.label)),
+  );
+  app.delete(
+    '/api/v1/vms/:name/snapshots/:label',
+    { schema: { summary: 'Forget a snapshot', params: bySnapshot } },
+    async ({ params }, reply) => {
+      await pool.snapshots.remove(pool.get(params.name).name, params.label);
+      return reply.code(204).send();
+    },
+  );
+  app.post(
+    '/api/v1/vms/:name/snapshots/:label/revert',
+    { schema: { summary: 'Go on from a snapshot', params: bySnapshot, response: { 202: vmSchema } } },
+    async ({ params }, reply) => {
+      await pool.revert(params.name, params.label);
+      return reply.code(202).send(pool.get(params.name));
+    },
+  );
+  app.post(
+    '/api/v1/vms/:name/resume',
+    { schema: { summary: 'Bring a suspended VM back', params: byName, response: { 202: vmSchema } } },
+    async ({ params }, reply) => {
+      await pool.resume(params.name);
+      return reply.code(202).send(pool.get(params.name));
+    },
+  );
+  app.post(
+    '/api/v1/upgrades',
+    {
+      schema: {
+        summary: 'Bring all VMs of an image to another one, in waves',
+        body: newUpgradeSchema,
+        response: { 202: upgradeSchema },
+      },
+    },
+    async ({ body }, reply) => reply.code(202).send(await pool.upgrade(body)),
+  );
+  app.get(
+    '/api/v1/upgrades/:id',
+    { schema: { summary: 'How far an upgrade is', params: byId, response: { 200: upgradeSchema } } },
+    ({ params }) => pool.upgradeOf(params.id),
+  );
   app.delete(
     '/api/v1/vms/:name',
     { schema: { summary: 'Stop a VM and forget it', params: byName } },

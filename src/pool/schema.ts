@@ -72,7 +72,7 @@ export type ImageManifest = z.infer<typeof imageManifestSchema>;
 export const configurationSchema = z.strictObject({
   cpus: z.int().min(1).max(256),
   memoryBytes: z.int().min(2 ** 20),
-  /** A scratch disk, empty at each start; 0 for none. */
+  /** A disk of its own, which keeps what it writes as long as the VM is there; 0 for none. */
   diskBytes: z
     .int()
     .min(0)
@@ -93,8 +93,20 @@ export const imageSchema = z.object({
 export type Image = z.infer<typeof imageSchema>;
 
 /** Where a VM is in its life; `vm-state.ts` in this folder holds the legal moves. */
-export const vmPhaseSchema = z.enum(['fetching', 'starting', 'ready', 'waiting', 'failed', 'stopping']);
+export const vmPhaseSchema = z.enum([
+  'fetching',
+  'starting',
+  'ready',
+  'suspending',
+  'suspended',
+  'waiting',
+  'failed',
+  'stopping',
+]);
 export type VmPhase = z.infer<typeof vmPhaseSchema>;
+
+export const suspendedBySchema = z.enum(['idleness', 'operator']);
+export type SuspendedBy = z.infer<typeof suspendedBySchema>;
 
 /** A version of a VM beside the one that serves. */
 export const otherVersionSchema = z.object({
@@ -140,10 +152,15 @@ export const vmSchema = z.object({
       prepareMs: z.number(),
       bootMs: z.number(),
       totalMs: z.number(),
-      origin: z.enum(['boot', 'clone', 'warm']),
+      origin: z.enum(['boot', 'clone', 'warm', 'saved']),
     })
     .optional(),
   accelerator: z.enum(['kvm', 'tcg']).optional(),
+  /**
+   * Why it is suspended, or was until it is ready again. `idleness`: nobody asked it anything; the next request brings it
+   * back. `operator`: only the operator does.
+   */
+  suspendedBy: suspendedBySchema.optional(),
   /** While it fetches its image. */
   progress: progressSchema.optional(),
   /** On its way to take this one's place. */
@@ -156,6 +173,41 @@ export const vmSchema = z.object({
   failedVersion: otherVersionSchema.extend({ reason: z.string() }).optional(),
 });
 export type Vm = z.infer<typeof vmSchema>;
+
+/** What a VM was at a moment: its memory, its devices and its disks. */
+export const snapshotSchema = z.object({
+  label: labelSchema,
+  /** What it ran from: it can go on as this image only. */
+  imageDigest: imageDigestSchema,
+  takenAtMs: z.number(),
+  /** What it takes of the disk. */
+  sizeBytes: z.int(),
+});
+export type Snapshot = z.infer<typeof snapshotSchema>;
+
+/** What became of one VM in an upgrade. `skipped`: it was not there any more, or not to be touched. */
+export const upgradeStepSchema = z.object({
+  vm: labelSchema,
+  status: z.enum(['waiting', 'changing', 'upgraded', 'failed', 'skipped']),
+  reason: z.string().optional(),
+});
+export type UpgradeStep = z.infer<typeof upgradeStepSchema>;
+
+/** All VMs of one image get another one, some at a time [desktop D17]. */
+export const upgradeSchema = z.object({
+  id: z.string(),
+  /** What they run from before. */
+  fromDigest: imageDigestSchema,
+  imageRef: z.string(),
+  imageDigest: imageDigestSchema.optional(),
+  /** How many change at a time. */
+  waveSize: z.int(),
+  /** `failed`: one of a wave could not be changed, so that the VMs that still wait are left as they are. */
+  status: z.enum(['running', 'succeeded', 'failed']),
+  steps: z.array(upgradeStepSchema),
+  createdAtMs: z.number(),
+});
+export type Upgrade = z.infer<typeof upgradeSchema>;
 
 /** What was asked of the pool and takes its time. */
 export const operationSchema = z.object({

@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { temporaryFolder } from '../../test/support/temporary-folder.ts';
 import { openStore } from '../platform/store/index.ts';
 import { type PoolTables, poolMigrations } from './tables.ts';
-import { deleteVm, loadMachines, loadVmRecords, saveMachine, saveVersions } from './vm-table.ts';
+import { deleteVm, loadMachines, loadVmRecords, saveMachine, saveVm } from './vm-table.ts';
 import { transition } from './vm-versions.ts';
 
 test('a VM of an Orilla that knew no versions has one', async () => {
@@ -47,14 +47,18 @@ test('a VM of an Orilla that knew no versions has one', async () => {
     { kind: 'rolled_back' } as const,
   ].reduce(transition, record!.versions);
   expect(versions).toMatchObject({ current: { version: 2 }, next: { version: 3 }, previous: { version: 1 } });
-  await store.transaction((transaction) => saveVersions(transaction, 'photos', versions));
-  expect(await loadVmRecords(store.db)).toEqual([{ ...record, versions }]);
+  await store.transaction((transaction) =>
+    saveVm(transaction, { name: 'photos', versions, suspendedBy: 'idleness' }),
+  );
+  expect(await loadVmRecords(store.db)).toEqual([{ ...record, versions, suspendedBy: 'idleness' }]);
 
   // A machine is kept for as long as its version is to run.
   const places = [1, 2, 3].map((version) => ({ name: 'photos', version, machineId: `photos-${version}` }));
   for (const place of places) await saveMachine(store.db, place);
   await saveMachine(store.db, { ...places[2]!, machineId: 'photos-again' });
-  await store.transaction((transaction) => saveVersions(transaction, 'photos', versions));
+  await store.transaction((transaction) =>
+    saveVm(transaction, { name: 'photos', versions, suspendedBy: 'idleness' }),
+  );
   expect(await loadMachines(store.db)).toEqual([places[1], { ...places[2], machineId: 'photos-again' }]);
 
   await store.transaction((transaction) => deleteVm(transaction, 'photos'));

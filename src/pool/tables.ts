@@ -1,10 +1,11 @@
 import type { Migration } from '../platform/store/index.ts';
 import type { ImageTables } from './image-table.ts';
 import type { OperationTables } from './operation-table.ts';
+import type { UpgradeTables } from './upgrade-table.ts';
 import type { VmTables } from './vm-table.ts';
 
 /** What the pool keeps in the store. */
-export type PoolTables = VmTables & OperationTables & ImageTables;
+export type PoolTables = VmTables & OperationTables & ImageTables & UpgradeTables;
 
 export const poolMigrations: readonly Migration[] = [
   {
@@ -95,5 +96,20 @@ export const poolMigrations: readonly Migration[] = [
         .addPrimaryKeyConstraint('pool_machine_key', ['name', 'version'])
         .execute();
     },
+  },
+  {
+    id: 'pool-006-suspension',
+    up: (db) => db.schema.alterTable('pool_vm').addColumn('suspended_by', 'text').execute(),
+  },
+  {
+    id: 'pool-007-upgrade',
+    up: (db) =>
+      db.schema
+        .createTable('pool_upgrade')
+        .addColumn('id', 'text', (column) => column.primaryKey())
+        .addColumn('status', 'text', (column) => column.notNull())
+        .addColumn('record', 'text', (column) => column.notNull())
+        .addColumn('created_at_ms', 'bigint', (column) => column.notNull())
+        .execute(),
   },
 ];

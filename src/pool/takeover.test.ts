@@ -7,6 +7,7 @@ import { SMALL, untilVm } from '../../test/support/test-pool.ts';
 import { systemClock, systemRandom } from '../base/index.ts';
 import { openStore, type Store } from '../platform/store/index.ts';
 import { Registry, silentLog } from '../platform/telemetry/index.ts';
+import { VmDisks } from './disks/vm-disks.ts';
 import type { Machine } from './hypervisor/hypervisor.ts';
 import { directorySource } from './images/image-source.ts';
 import { ImageStore, type StoredImage } from './images/image-store.ts';
@@ -60,12 +61,23 @@ describe('a pool that finds machines running', () => {
     );
   async function startPool(probe: HttpProbe = probeHttp): Promise<Pool> {
     pool = await Pool.start(
-      { clock, random, log: silentLog, registry: new Registry(), store, images, hypervisor, probe },
+      {
+        clock,
+        random,
+        log: silentLog,
+        registry: new Registry(),
+        store,
+        images,
+        disks: new VmDisks(join(folder, 'vms')),
+        hypervisor,
+        probe,
+      },
       {
         imageDirectoryRoot: join(folder, 'provided'),
         imageHosts: () => [],
         maxVms: 4,
         maxVmsOf: () => 4,
+        savedFolder: join(folder, 'saved'),
         readyTimeoutMs: 20_000,
       },
     );

@@ -5,8 +5,9 @@ import { poolError } from './errors.ts';
 import type { Hypervisor, StartedMachine } from './hypervisor/hypervisor.ts';
 import type { StoredImage } from './images/image-store.ts';
 import { VersionedVm } from './versioned-vm.ts';
-import { VmSupervisor } from './vm-supervisor.ts';
-import { firstVersion, type VmVersions } from './vm-versions.ts';
+import { type VmSpec, VmSupervisor } from './vm-supervisor.ts';
+import type { VmRecord } from './vm-table.ts';
+import { firstVersion } from './vm-versions.ts';
 
 const MANIFEST = { name: 'x', http: { port: 80, readyPath: '/' }, minimumMemoryBytes: 1 };
 const wanted = (imageRef: string) => ({
@@ -22,11 +23,21 @@ let vm: VersionedVm;
 let machines: Map<string, { dies: (reason: string) => void }>;
 /** Images whose guests do not answer. */
 let mute: Set<string>;
-let saved: VmVersions[];
+let saved: Pick<VmRecord, 'versions' | 'suspendedBy'>[];
+/** What was suspended, and from what machines went on. */
+let kept: Set<string>;
+let restored: string[];
+let stubborn: boolean;
+let quiet: () => Promise<void>;
+let checkRoom: () => void;
+let sharesDisks: boolean;
+/** The versions for which the disks were made ready: current and next. */
+let settled: string[];
 
 /** Machines that are ready at the first look. */
 const hypervisor: Hypervisor = {
-  start: async ({ image }) => {
+  start: async ({ image, saved: from }) => {
+    if (from !== undefined) restored.push(from);
     const { promise: exited, resolve } = Promise.withResolvers<string>();
     const name = image.digest;
     machines.set(name, { dies: resolve });
@@ -39,11 +50,19 @@ const hypervisor: Hypervisor = {
       accelerator: 'tcg',
       exited,
       stop: async () => void machines.delete(name),
+      suspend: async () => {
+        if (stubborn) throw poolError('machine_failed', 'it cannot be suspended');
+        machines.delete(name);
+        kept.add(name);
+      },
+      snapshot: async () => undefined,
+      shutDown: async () => undefined,
     };
     return machine;
   },
   takeOver: async () => ({ machines: [], endedCount: 0 }),
   consoleTail: async () => '',
+  costOf: () => 0,
 };
 
 beforeEach(async () => {
@@ -51,11 +70,18 @@ beforeEach(async () => {
   machines = new Map();
   mute = new Set();
   saved = [];
+  kept = new Set();
+  restored = [];
+  stubborn = false;
+  quiet = async () => undefined;
+  checkRoom = () => undefined;
+  sharesDisks = false;
+  settled = [];
   vm = new VersionedVm(
     {
       clock,
       log: silentLog,
-      supervise: (spec, onChange) =>
+      supervise: (spec, onChange, alone) =>
         new VmSupervisor(
           {
             clock,
@@ -66,13 +92,29 @@ beforeEach(async () => {
               if (imageDigest === 'sha256:missing') throw poolError('image_not_found', 'it is nowhere');
               return { digest: imageDigest, manifest: MANIFEST } as StoredImage;
             },
+            prepareDisks: async () => [],
             recordMachine: async () => undefined,
+            saved: {
+              folderOf: ({ version }) => `saved-${version}`,
+              take: async ({ imageDigest = '' }: VmSpec) =>
+                kept.delete(imageDigest) ? imageDigest : undefined,
+              forget: async () => undefined,
+            },
+            alone,
             onChange,
           },
           spec,
           20_000,
         ),
-      save: async (versions) => void saved.push(versions),
+      save: async (wanted) => void saved.push(wanted),
+      quiet: () => quiet(),
+      sharesDisks: () => sharesDisks,
+      settleDisks: async ({ current, next }) => {
+        settled.push(`${current.version}:${next?.version ?? ''} ${running().join()}`.trim());
+      },
+      costOf: ({ memoryBytes }) => memoryBytes + 1,
+      checkRoom: () => checkRoom(),
+      forgetSaved: async () => undefined,
       onChange: () => undefined,
     },
     { name: 'photos', owner: 'photos', createdAtMs: 0, versions: firstVersion(wanted('one')) },
@@ -127,7 +169,7 @@ describe('a VM that gets a new version', () => {
       version: 1,
       failedVersion: { version: 2, imageRef: 'missing', reason: 'it is nowhere' },
     });
-    expect(saved.at(-1)?.next).toBeUndefined();
+    expect(saved.at(-1)?.versions.next).toBeUndefined();
     await wish('two');
     await clock.advance(100);
     expect(vm.describe()).toMatchObject({ version: 3 });
@@ -138,7 +180,7 @@ describe('a VM that gets a new version', () => {
     const wishing = wish('two');
     expect(saved).toEqual([]);
     await wishing;
-    expect(saved).toMatchObject([{ current: { version: 1 }, next: { version: 2 } }]);
+    expect(saved).toMatchObject([{ versions: { current: { version: 1 }, next: { version: 2 } } }]);
   });
 
   test('ends at once a next one that another takes the place of', async () => {
@@ -170,5 +212,170 @@ describe('a VM that gets a new version', () => {
     expect(running()).toEqual([]);
     expect(clock.pendingTimers).toBe(0);
     await expect(wish('three')).rejects.toMatchObject({ code: 'vm_conflict' });
+  });
+});
+
+describe('a VM that is suspended', () => {
+  test('has no machine and takes no memory, is written down first, and goes on from what it was', async () => {
+    await vm.suspend('operator');
+    expect(saved.at(-1)).toMatchObject({ suspendedBy: 'operator' });
+    expect(vm.describe()).toMatchObject({ phase: 'suspended', suspendedBy: 'operator' });
+    expect([running(), vm.taken.memoryBytes]).toEqual([[], 0]);
+
+    await vm.resume();
+    expect(saved.at(-1)?.suspendedBy).toBeUndefined();
+    await clock.advance(100);
+    expect(serving()).toEqual(['one']);
+    expect(restored).toEqual(['sha256:one']);
+    expect(vm.describe().suspendedBy).toBeUndefined();
+  });
+
+  test('is suspended only once nobody uses it any more', async () => {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    quiet = () => promise;
+    const suspended = vm.suspend('idleness');
+    await clock.advance(5000);
+    expect([vm.describe().phase, running()]).toEqual(['suspending', ['one']]);
+    resolve();
+    await suspended;
+    expect([vm.describe().phase, running()]).toEqual(['suspended', []]);
+  });
+
+  test('for idleness, is woken by a request, and until it is ready it is told that it was asleep', async () => {
+    await vm.suspend('idleness');
+    mute.add('sha256:one');
+    vm.wake();
+    vm.wake();
+    await clock.advance(100);
+    expect(vm.describe()).toMatchObject({ phase: 'starting', suspendedBy: 'idleness' });
+    mute.clear();
+    await clock.advance(100);
+    expect(vm.describe().suspendedBy).toBeUndefined();
+    expect(serving()).toEqual(['one']);
+  });
+
+  test('by the operator, is not woken by a request', async () => {
+    await vm.suspend('operator');
+    vm.wake();
+    await clock.advance(1000);
+    expect(vm.describe().phase).toBe('suspended');
+  });
+
+  test("for idleness, and then by the operator, is the operator's to bring back", async () => {
+    await vm.suspend('idleness');
+    await vm.suspend('operator');
+    vm.wake();
+    await clock.advance(1000);
+    expect(vm.describe()).toMatchObject({ phase: 'suspended', suspendedBy: 'operator' });
+  });
+
+  test('says why there is no room to bring it back, and is tried again ten seconds later', async () => {
+    await vm.suspend('idleness');
+    checkRoom = () => {
+      throw poolError('configuration_too_large', 'no memory is left');
+    };
+    vm.wake();
+    await clock.advance(0);
+    expect(vm.describe()).toMatchObject({ phase: 'suspended', reason: 'no memory is left' });
+    checkRoom = () => undefined;
+    vm.wake();
+    await clock.advance(5000);
+    expect(vm.describe().phase).toBe('suspended');
+    await clock.advance(5000);
+    vm.wake();
+    await clock.advance(100);
+    expect(serving()).toEqual(['one']);
+  });
+
+  test('that cannot be, serves on, and whoever asked is told why', async () => {
+    stubborn = true;
+    await expect(vm.suspend('operator')).rejects.toMatchObject({ code: 'machine_failed' });
+    expect(vm.describe().suspendedBy).toBeUndefined();
+    expect(saved.at(-1)?.suspendedBy).toBeUndefined();
+    expect(serving()).toEqual(['one']);
+    stubborn = false;
+    await vm.suspend('operator');
+    expect(vm.describe().phase).toBe('suspended');
+  });
+
+  test('is refused while it does not serve, or another version is on its way', async () => {
+    mute.add('sha256:two');
+    await wish('two');
+    await expect(vm.suspend('operator')).rejects.toMatchObject({ code: 'vm_conflict' });
+    mute.add('sha256:one');
+    await vm.change(() => ({ event: { kind: 'rolled_back' } }));
+    machines.get('sha256:one')?.dies('killed');
+    await clock.advance(1000);
+    await expect(vm.suspend('operator')).rejects.toMatchObject({ code: 'vm_not_ready' });
+  });
+
+  test('whose machine dies meanwhile is started again', async () => {
+    quiet = async () => {
+      machines.get('sha256:one')?.dies('killed');
+      stubborn = true;
+    };
+    await expect(vm.suspend('idleness')).rejects.toThrow();
+    await clock.advance(1000);
+    expect(serving()).toEqual(['one']);
+    expect(vm.describe().restarts).toBe(1);
+  });
+
+  test('that gets a new version serves from that', async () => {
+    await vm.suspend('operator');
+    await wish('two');
+    await clock.advance(100);
+    expect(serving()).toEqual(['two']);
+    expect(vm.describe().suspendedBy).toBeUndefined();
+    expect(saved.at(-1)).toMatchObject({ versions: { current: { version: 2 } }, suspendedBy: undefined });
+  });
+
+  test('may be stopped, and when we end it stays suspended', async () => {
+    await vm.suspend('operator');
+    await vm.close();
+    expect(saved.at(-1)).toMatchObject({ suspendedBy: 'operator' });
+    expect(running()).toEqual([]);
+  });
+});
+
+describe('a VM with a disk that gets a new version', () => {
+  beforeEach(() => {
+    sharesDisks = true;
+    settled = [];
+  });
+
+  test('has one machine at a time: the old one ends, then the disk is kept, then the new one starts [desktop D17]', async () => {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    quiet = () => promise;
+    await wish('two');
+    await clock.advance(5000);
+    expect([running(), settled]).toEqual([['one'], []]);
+    resolve();
+    await clock.advance(0);
+    expect(settled[0]).toBe('1:2');
+    await clock.advance(100);
+    expect(running()).toEqual(['two']);
+    expect(vm.describe()).toMatchObject({ version: 2, phase: 'ready', previous: { version: 1 } });
+    // It went well, and what was kept may go.
+    expect(settled.at(-1)).toMatch(/^2:/);
+  });
+
+  test('is told to be on its way as the version that serves, with the next one beside it', async () => {
+    mute.add('sha256:two');
+    await wish('two');
+    await clock.advance(1000);
+    expect(vm.describe()).toMatchObject({
+      version: 1,
+      phase: 'starting',
+      next: { version: 2, phase: 'starting' },
+    });
+    expect(serving()).toBeUndefined();
+  });
+
+  test('goes back to the old one, with the disk as it was, when the new one fails', async () => {
+    await wish('missing');
+    await clock.advance(1000);
+    expect(settled.at(-1)).toBe('1:');
+    expect(serving()).toEqual(['one']);
+    expect(vm.describe()).toMatchObject({ version: 1, phase: 'ready', failedVersion: { version: 2 } });
   });
 });

@@ -1,9 +1,10 @@
-import type { Clock, Closable } from '../base/index.ts';
+import { type Clock, type Closable, type CodedError, messageOf } from '../base/index.ts';
 import type { Log } from '../platform/telemetry/index.ts';
 import type { Taken } from './capacity.ts';
 import { poolError } from './errors.ts';
 import type { Also } from './operations.ts';
-import type { Progress, Vm } from './schema.ts';
+import { RetiringMachines } from './retiring-machines.ts';
+import type { Configuration, Progress, SuspendedBy, Vm } from './schema.ts';
 import type { VmState } from './vm-state.ts';
 import type { VmSpec, VmSupervisor } from './vm-supervisor.ts';
 import type { VmRecord } from './vm-table.ts';
@@ -12,17 +13,37 @@ import { transition, type VersionEvent, type VmVersion, type VmVersions } from '
 export interface VersionedVmDeps {
   readonly clock: Clock;
   readonly log: Log;
-  /** What keeps one version running; not yet started. */
+  /**
+   * What keeps one version running; not yet started.
+   *
+   * @param alone resolves when the disks are there for its machine: no other one has them.
+   */
   readonly supervise: (
     spec: VmSpec,
     onChange: (supervisor: VmSupervisor, previous: VmState['phase']) => void,
+    alone: () => Promise<void>,
+    isSuspended: boolean,
   ) => VmSupervisor;
-  /** Keeps the versions, and whatever belongs to the same change, in one transaction. */
-  readonly save: (versions: VmVersions, also?: Also) => Promise<void>;
+  /** Whether both versions write to the same disk, so that one of them can run at a time. */
+  readonly sharesDisks: (one: VmVersion, other: VmVersion) => boolean;
+  /** Makes the disks what the version that is to run next needs them to be, while nobody has them. */
+  readonly settleDisks: (versions: VmVersions) => Promise<void>;
+  /** Keeps what is wanted, and whatever belongs to the same change, in one transaction. */
+  readonly save: (wanted: Pick<VmRecord, 'name' | 'versions' | 'suspendedBy'>, also?: Also) => Promise<void>;
+  /** Resolves when no request of the VM is under way and none is to come. */
+  readonly quiet: () => Promise<void>;
+  /** What a machine takes of the host's memory. */
+  readonly costOf: (configuration: Configuration) => number;
+  /** @throws when there is no room for its machine. */
+  readonly checkRoom: () => void;
+  /** Removes what was kept of versions that are not wanted any more. */
+  readonly forgetSaved: (version: number) => Promise<void>;
   /** Called after every change of a version's phase, and of the versions. */
   readonly onChange: (change?: { readonly vm: Vm; readonly previous: VmState['phase'] }) => void;
 }
 
+/** What could not be brought back is not tried again with every request. */
+const WAKE_PAUSE_MS = 10_000;
 /** For how long an old version's machine goes on with the requests that it has, once a new one serves. */
 const DRAIN_MS = 30_000;
 
@@ -32,22 +53,26 @@ const DRAIN_MS = 30_000;
  */
 export class VersionedVm implements Closable {
   readonly #deps: VersionedVmDeps;
-  readonly #record: Omit<VmRecord, 'versions'>;
+  readonly #record: Pick<VmRecord, 'name' | 'owner' | 'createdAtMs'>;
   #versions: VmVersions;
+  /** Until it is ready again. */
+  #suspendedBy: SuspendedBy | undefined;
+  #isWaking = false;
+  #wakeFailure: string | undefined;
   readonly #supervisors = new Map<number, VmSupervisor>();
-  /** Machines that no request goes to any more, and what ends their drain. */
-  readonly #draining = new Map<VmSupervisor, AbortController>();
-  readonly #ending = new Set<Promise<void>>();
+  readonly #retiring: RetiringMachines;
   readonly #progress = new Map<number, Progress>();
   #failedVersion: Vm['failedVersion'];
   #turn: Promise<unknown> = Promise.resolve();
   #hasBegun = false;
   #isStopped = false;
 
-  constructor(deps: VersionedVmDeps, { versions, ...record }: VmRecord) {
+  constructor(deps: VersionedVmDeps, { versions, suspendedBy, ...record }: VmRecord) {
     this.#deps = deps;
+    this.#retiring = new RetiringMachines(deps);
     this.#record = record;
     this.#versions = versions;
+    this.#suspendedBy = suspendedBy;
     this.#reconcile();
   }
 
@@ -65,18 +90,26 @@ export class VersionedVm implements Closable {
 
   /** The machine of the version that serves, for its console. */
   get machineId(): string | undefined {
-    return this.#supervisorOf(this.#versions.current).machineId;
+    return this.#supervisorOf(this.#toRun[0] ?? this.#versions.current).machineId;
   }
 
   get taken(): Taken {
-    const running = [...this.#supervisors.values(), ...this.#draining.keys()];
-    const memoryBytes = running.reduce((sum, { spec }) => sum + spec.configuration.memoryBytes, 0);
-    return { owner: this.owner, memoryBytes };
+    const all = [...this.#supervisors.values(), ...this.#retiring.supervisors];
+    const configurations = all
+      .filter(({ state }) => state.phase !== 'suspended')
+      .map(({ spec }) => spec.configuration);
+    return {
+      owner: this.owner,
+      memoryBytes: configurations.reduce((sum, { memoryBytes }) => sum + memoryBytes, 0),
+      costBytes: configurations.reduce((sum, configuration) => sum + this.#deps.costOf(configuration), 0),
+    };
   }
 
   describe(): Vm {
     const { current, next, previous } = this.#versions;
     const vm = this.#describe(current);
+    if (this.#suspendedBy) vm.suspendedBy = this.#suspendedBy;
+    if (this.#wakeFailure !== undefined && vm.phase === 'suspended') vm.reason = this.#wakeFailure;
     if (next) {
       const { phase, reason, progress } = this.#describe(next);
       vm.next = { ...describeOther(next), phase, reason, progress };
@@ -115,6 +148,103 @@ export class VersionedVm implements Closable {
     });
   }
 
+  /**
+   * Ends its machine for now; what it was is kept, and `resume` brings it back. One that is suspended already is from now on
+   * suspended by whoever asked last.
+   *
+   * @throws `vm_not_ready`, `vm_conflict` while a new version is on its way, or why it could not be.
+   */
+  suspend(by: SuspendedBy): Promise<void> {
+    return this.#inTurn(async () => {
+      const { versions } = this;
+      if (this.#isStopped || versions.next) throw this.#isBusy();
+      const supervisor = this.#supervisorOf(versions.current);
+      const { phase } = supervisor.state;
+      if (phase === 'suspended') {
+        if (by === 'operator') await this.#keepSuspension(by);
+        return;
+      }
+      // Written first, so that it is not lost; what serves meanwhile is no harm.
+      await this.#keepSuspension(by);
+      try {
+        await supervisor.suspend(this.#deps.quiet);
+      } catch (error) {
+        if (!this.#isStopped) await this.#keepSuspension(undefined);
+        throw error;
+      }
+    });
+  }
+
+  /**
+   * Brings it back; resolves when its machine is on its way. Does nothing when it is not suspended.
+   *
+   * @throws when there is no room for its machine.
+   */
+  resume(): Promise<void> {
+    return this.#inTurn(async () => {
+      const supervisor = this.#supervisorOf(this.#versions.current);
+      if (this.#isStopped || supervisor.state.phase !== 'suspended') return;
+      this.#deps.checkRoom();
+      await this.#deps.save({ name: this.name, versions: this.#versions });
+      supervisor.resume();
+    });
+  }
+
+  /** A request came for it: it is brought back if that is all that it waits for. */
+  wake(): void {
+    if (this.#suspendedBy !== 'idleness' || this.#isWaking || this.#wakeFailure !== undefined) return;
+    this.#isWaking = true;
+    this.resume()
+      .catch((error: unknown) => this.#failedToWake(messageOf(error)))
+      .finally(() => {
+        this.#isWaking = false;
+      });
+  }
+
+  #failedToWake(reason: string): void {
+    this.#wakeFailure = reason;
+    this.#deps.log.warn({ vm: this.name, reason }, 'a suspended VM could not be brought back');
+    this.#deps.onChange();
+    this.#deps.clock.after(WAKE_PAUSE_MS, () => {
+      this.#wakeFailure = undefined;
+      this.#deps.onChange();
+    });
+  }
+
+  async #keepSuspension(by: SuspendedBy | undefined): Promise<void> {
+    await this.#deps.save({ name: this.name, versions: this.#versions, suspendedBy: by });
+    this.#suspendedBy = by;
+    this.#deps.onChange();
+  }
+
+  /** Writes what its machine is, and its disks, into a folder. @throws `vm_not_ready` */
+  snapshot(folder: string): Promise<void> {
+    return this.#inTurn(() => this.#supervisorOf(this.#versions.current).snapshot(folder));
+  }
+
+  /**
+   * Ends its machine and goes on from what it was.
+   *
+   * @param bringBack puts that, and the disks as they were, in their places, while nobody has them.
+   * @throws `vm_conflict` while a new version is on its way; when `bringBack` failed the VM stays suspended.
+   */
+  revert(bringBack: () => Promise<void>): Promise<void> {
+    return this.#inTurn(async () => {
+      const { current, next } = this.#versions;
+      if (this.#isStopped || next) throw this.#isBusy();
+      const supervisor = this.#supervisorOf(current);
+      if (supervisor.state.phase === 'suspended') this.#deps.checkRoom();
+      // What is half brought back must not be started, by us or by whoever comes after us.
+      await this.#keepSuspension('operator');
+      this.#supervisors.delete(current.version);
+      this.#supervise(current, true);
+      await supervisor.stop();
+      await bringBack();
+      await this.#deps.save({ name: this.name, versions: this.#versions });
+      this.#supervisorOf(current).resume();
+    });
+  }
+
   /** The image behind a version's reference is this one from now on. */
   async pin(version: number, imageDigest: string): Promise<void> {
     await this.#inTurn(() => this.#apply({ kind: 'pinned', version, imageDigest }));
@@ -138,25 +268,30 @@ export class VersionedVm implements Closable {
   /** Ends all machines; resolves when they are gone. */
   async close(): Promise<void> {
     this.#isStopped = true;
-    for (const drain of this.#draining.values()) drain.abort();
+    const ending = this.#retiring.close();
     await Promise.all([...this.#supervisors.values()].map((supervisor) => supervisor.stop()));
-    await Promise.all(this.#ending);
+    await ending;
   }
 
   async #apply(event: VersionEvent, also?: Also): Promise<void> {
     const versions = transition(this.#versions, event);
     if (this.#isStopped || (versions === this.#versions && !also)) return;
-    await this.#deps.save(versions, also);
+    // Another version takes its place by itself; one that goes on as it is stays as it is.
+    const suspendedBy =
+      versions.current.version === this.#versions.current.version ? this.#suspendedBy : undefined;
+    await this.#deps.save({ name: this.name, versions, suspendedBy }, also);
+    this.#suspendedBy = suspendedBy;
     if (versions.latest !== this.#versions.latest) this.#failedVersion = undefined;
     this.#versions = versions;
     this.#reconcile();
+    // What was kept in case that the change fails is not needed any more.
+    if (event.kind === 'answered') await this.#deps.settleDisks(versions);
     this.#deps.onChange();
   }
 
   /** Gives each version that is wanted its supervisor, and ends those of the others. */
   #reconcile(): void {
-    const { current, next } = this.#versions;
-    const wanted = [current, ...(next ? [next] : [])];
+    const wanted = this.#toRun;
     for (const [version, supervisor] of this.#supervisors) {
       if (wanted.some((one) => one.version === version)) continue;
       this.#supervisors.delete(version);
@@ -169,23 +304,30 @@ export class VersionedVm implements Closable {
     }
   }
 
-  #supervise(version: VmVersion): void {
+  /** A new version runs beside the one that serves; where they share a disk, instead of it. */
+  get #toRun(): readonly VmVersion[] {
+    const { current, next } = this.#versions;
+    if (!next) return [current];
+    return this.#deps.sharesDisks(current, next) ? [next] : [current, next];
+  }
+
+  #supervise(version: VmVersion, isSuspended = false): void {
     const { name, owner, createdAtMs } = this.#record;
-    const supervisor = this.#deps.supervise({ name, owner, createdAtMs, ...version }, (...change) =>
-      this.#changed(...change),
+    const supervisor = this.#deps.supervise(
+      { name, owner, createdAtMs, ...version },
+      (...change) => this.#changed(...change),
+      () => this.#untilAlone(version),
+      isSuspended,
     );
     this.#supervisors.set(version.version, supervisor);
     if (this.#hasBegun) supervisor.start();
   }
 
   #changed(supervisor: VmSupervisor, previous: VmState['phase']): void {
-    const draining = this.#draining.get(supervisor);
-    if (draining) {
-      // It will not be started again for users that it has not any more.
-      draining.abort();
-      return;
-    }
+    // It will not be started again for users that it has not any more.
+    if (this.#retiring.cutShort(supervisor)) return;
     const vm = supervisor.describe();
+    if (vm.phase === 'ready' && previous !== 'suspending') this.#suspendedBy = undefined;
     this.#deps.onChange({ vm, previous });
     if (supervisor.spec.version !== this.#versions.next?.version) return;
     const { version } = supervisor.spec;
@@ -204,23 +346,27 @@ export class VersionedVm implements Closable {
     });
   }
 
+  async #untilAlone(version: VmVersion): Promise<void> {
+    await this.#retiring.ended((other) => this.#deps.sharesDisks(other, version));
+    await this.#deps.settleDisks(this.#versions);
+  }
+
   #retire(supervisor: VmSupervisor): void {
-    const ended = new AbortController();
-    const isServing = supervisor.state.phase === 'ready';
-    this.#draining.set(supervisor, ended);
-    if (!isServing) ended.abort();
-    const ending = this.#deps.clock
-      .sleep(DRAIN_MS, ended.signal)
-      .catch(() => undefined)
-      .then(() => supervisor.stop())
-      .catch((error: unknown) => {
-        this.#deps.log.error({ err: error, vm: this.name }, 'an old version did not end');
-      })
-      .then(() => {
-        this.#draining.delete(supervisor);
-        this.#ending.delete(ending);
-      });
-    this.#ending.add(ending);
+    const { spec } = supervisor;
+    // Whoever waits for its disk does not wait long: new requests go to the origin meanwhile.
+    const isInTheWay = this.#toRun.some((version) => this.#deps.sharesDisks(spec, version));
+    this.#retiring.retire(
+      supervisor,
+      (signal) => (isInTheWay ? this.#deps.quiet() : this.#deps.clock.sleep(DRAIN_MS, signal)),
+      () => this.#deps.forgetSaved(spec.version),
+    );
+  }
+
+  #isBusy(): CodedError {
+    return poolError(
+      'vm_conflict',
+      `the VM ${this.name} is being stopped or changed; ask again when that is over`,
+    );
   }
 
   #inTurn<Result>(work: () => Promise<Result>): Promise<Result> {
@@ -230,7 +376,10 @@ export class VersionedVm implements Closable {
   }
 
   #describe(version: VmVersion): Vm {
-    const vm = this.#supervisorOf(version).describe();
+    const supervisor = this.#supervisors.get(version.version);
+    // While another version runs instead of it, it is as far as that one.
+    const [running = version] = this.#toRun;
+    const vm = supervisor?.describe() ?? { ...this.#supervisorOf(running).describe(), ...version };
     const progress = this.#progress.get(version.version);
     return progress ? { ...vm, progress } : vm;
   }

@@ -3,6 +3,7 @@ import type { Clock, CodedError } from '../base/index.ts';
 import type { Store } from '../platform/store/index.ts';
 import { type Claim, checkCapacity } from './capacity.ts';
 import { poolError } from './errors.ts';
+import type { Hypervisor } from './hypervisor/hypervisor.ts';
 import type { ImageLibrary } from './image-library.ts';
 import type { RequestKey } from './operation-table.ts';
 import type { Operations } from './operations.ts';
@@ -42,6 +43,7 @@ export interface VmRequestsDeps {
   readonly store: Store<PoolTables>;
   readonly operations: Operations;
   readonly library: ImageLibrary;
+  readonly hypervisor: Pick<Hypervisor, 'costOf'>;
   /** By name; the pool's own. */
   readonly vms: Map<string, VersionedVm>;
   readonly newVm: (record: VmRecord) => VersionedVm;
@@ -81,6 +83,12 @@ export class VmRequests {
       }
       return this.#move(vm, 'rollback', { kind: 'rolled_back' }, key);
     });
+  }
+
+  /** @throws as `create`, when there is no room for the machine of a VM that was suspended. */
+  checkRoom(vm: VersionedVm): void {
+    const { owner, versions } = vm;
+    this.#checkCapacity({ owner, configuration: versions.current.configuration, isNewVm: false });
   }
 
   #ask(kind: 'load' | 'change', request: VmRequest, once: Once | undefined): Promise<Operation> {
@@ -161,6 +169,8 @@ export class VmRequests {
       }
       return { event, also };
     });
+    // Whoever asks for a VM that sleeps wants it awake.
+    vm.wake();
     if (present) vm.start();
     else this.#began(vm, operation);
     return operation;
@@ -172,7 +182,8 @@ export class VmRequests {
     this.#deps.announce();
   }
 
-  #checkCapacity(claim: Claim): void {
+  #checkCapacity(machine: Omit<Claim, 'costBytes'>): void {
+    const claim = { ...machine, costBytes: this.#deps.hypervisor.costOf(machine.configuration) };
     const { maxVms, maxVmsOf, maxMemoryBytesOf } = this.#quotas;
     const taken = [...this.#deps.vms.values()].map((vm) => vm.taken);
     checkCapacity(claim, taken, {

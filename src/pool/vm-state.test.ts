@@ -84,13 +84,17 @@ describe('the life of a VM', () => {
     expect(retryDelayMs(1000)).toBe(30_000);
   });
 
-  it('never leaves "stopping", and serves only right after an answer, whatever happens', () => {
+  it('never leaves "stopping", and serves only after an answer, and is suspended only from there, whatever happens', () => {
     const event = fc.constantFrom<VmEvent>(
       { kind: 'fetched' },
       { kind: 'answered', machine },
       failed,
       { ...failed, isFinal: true },
       { kind: 'retried' },
+      { kind: 'suspending' },
+      { kind: 'suspended' },
+      { kind: 'kept' },
+      { kind: 'resumed' },
       { kind: 'stopped' },
     );
     fc.assert(
@@ -100,7 +104,10 @@ describe('the life of a VM', () => {
           const before = state;
           state = transition(state, next, 1);
           if (before.phase === 'stopping') expect(state).toBe(before);
-          if (state.phase === 'ready' && before.phase !== 'ready') expect(next.kind).toBe('answered');
+          if (state.phase === 'ready' && before.phase !== 'ready') {
+            expect(['answered', 'kept']).toContain(next.kind);
+          }
+          if (state.phase === 'suspended' && before !== state) expect(before.phase).toBe('suspending');
           if (next.kind === 'stopped') expect(state.phase).toBe('stopping');
         }
       }),

@@ -9,6 +9,10 @@
  *                    ├─▶ waiting ──retried──▶ fetching       while attempts are left
  *                    └─▶ failed                              when it is final, or none is left
  *
+ *     ready ──suspending──▶ suspending ──suspended──▶ suspended ──resumed──▶ fetching
+ *       ▲                     │
+ *       └──────── kept ───────┘
+ *
  *     any ──stopped──▶ stopping
  * @module
  */
@@ -35,6 +39,16 @@ export type VmState =
       readonly retryAtMs: number;
       readonly reason: string;
     }
+  /** Its machine serves until the guest is brought to rest. */
+  | {
+      readonly phase: 'suspending';
+      readonly sinceMs: number;
+      readonly attempt: number;
+      readonly machine: Machine;
+      readonly readySinceMs: number;
+    }
+  /** It has no machine; what it was is on the disk. */
+  | { readonly phase: 'suspended'; readonly sinceMs: number }
   | { readonly phase: 'failed'; readonly sinceMs: number; readonly reason: string }
   | { readonly phase: 'stopping'; readonly sinceMs: number };
 
@@ -46,6 +60,11 @@ export type VmEvent =
   /** `isFinal`: another attempt cannot help, for example with an image of the wrong digest. */
   | { readonly kind: 'failed'; readonly reason: string; readonly isFinal: boolean }
   | { readonly kind: 'retried' }
+  | { readonly kind: 'suspending' }
+  | { readonly kind: 'suspended' }
+  /** It could not be suspended, and serves on. */
+  | { readonly kind: 'kept' }
+  | { readonly kind: 'resumed' }
   | { readonly kind: 'stopped' };
 
 /** Starts in a row that may fail before a VM is given up. */
@@ -63,6 +82,8 @@ export const initialState = (nowMs: number): VmState => ({
   attempt: 1,
   hasServed: false,
 });
+
+export const suspendedState = (nowMs: number): VmState => ({ phase: 'suspended', sinceMs: nowMs });
 
 /** How long to wait after the `attempt`-th failure in a row: none after the first, then 250 ms doubled each time. */
 export const retryDelayMs = (attempt: number): number =>
@@ -94,15 +115,30 @@ export function transition(state: VmState, event: VmEvent, nowMs: number): VmSta
             reason: state.reason,
           }
         : state;
+    case 'suspending':
+      return state.phase === 'ready'
+        ? { ...state, phase: 'suspending', sinceMs: nowMs, readySinceMs: state.sinceMs }
+        : state;
+    case 'suspended':
+      return state.phase === 'suspending' ? suspendedState(nowMs) : state;
+    case 'kept': {
+      if (state.phase !== 'suspending') return state;
+      const { machine, attempt, readySinceMs } = state;
+      return { phase: 'ready', sinceMs: readySinceMs, attempt, machine };
+    }
+    case 'resumed':
+      return state.phase === 'suspended'
+        ? { phase: 'fetching', sinceMs: nowMs, attempt: 1, hasServed: true }
+        : state;
     case 'failed':
       return afterFailure(state, event, nowMs);
   }
 }
 
 function afterFailure(state: VmState, event: VmEvent & { kind: 'failed' }, nowMs: number): VmState {
-  if (state.phase === 'waiting' || state.phase === 'failed' || state.phase === 'stopping') return state;
+  if (!('attempt' in state) || state.phase === 'waiting') return state;
   const { reason } = event;
-  const hasServed = state.phase === 'ready' || state.hasServed;
+  const hasServed = !('hasServed' in state) || state.hasServed;
   if (event.isFinal || (!hasServed && state.attempt >= ATTEMPT_LIMIT)) {
     return { phase: 'failed', sinceMs: nowMs, reason };
   }

@@ -1,12 +1,14 @@
-import { type Clock, formatBytes, hasCode, messageOf } from '../base/index.ts';
+import { type Clock, type CodedError, formatBytes, hasCode, messageOf } from '../base/index.ts';
 import type { Log } from '../platform/telemetry/index.ts';
 import { AnswerLimit } from './answer-limit.ts';
+import type { MachineDisk } from './disks/machine-disk.ts';
 import { poolError } from './errors.ts';
 import type { Hypervisor, Machine } from './hypervisor/hypervisor.ts';
 import type { StoredImage } from './images/image-store.ts';
 import { type HttpProbe, untilReady, untilUnresponsive } from './readiness.ts';
+import type { SavedMachines } from './saved-machines.ts';
 import type { Configuration, Vm } from './schema.ts';
-import { initialState, transition, type VmEvent, type VmState } from './vm-state.ts';
+import { initialState, suspendedState, transition, type VmEvent, type VmState } from './vm-state.ts';
 
 /** What is wanted of one version of a VM. */
 export interface VmSpec {
@@ -30,8 +32,18 @@ export interface SupervisorDeps {
   readonly probe: HttpProbe;
   /** Brings the image of `spec`, from here or from where it is. */
   readonly fetchImage: (spec: VmSpec, signal: AbortSignal) => Promise<StoredImage>;
+  /** The VM's disks as this version sees them, ready for its machine. */
+  readonly prepareDisks: (
+    spec: VmSpec,
+    image: StoredImage,
+    signal: AbortSignal,
+  ) => Promise<readonly MachineDisk[]>;
   /** Keeps which machine is the version's from now on; called before it is the version's. */
   readonly recordMachine: (spec: VmSpec, machineId: string) => Promise<void>;
+  /** Resolves when the VM's disks are there for this version: no other machine has them. */
+  readonly alone: () => Promise<void>;
+  /** Where it is kept while it is suspended. */
+  readonly saved: Pick<SavedMachines, 'folderOf' | 'take' | 'forget'>;
   /** Called after every change of phase. */
   readonly onChange: (supervisor: VmSupervisor, previous: VmState['phase']) => void;
 }
@@ -51,6 +63,18 @@ const LEAST_ANSWER_LIMIT_MS = 10_000;
 /** How long the guest of a machine that was left running may take to show that it lives. */
 const LIFE_SIGN_LIMIT_MS = 5000;
 
+/** One that does not end by itself in this time is ended. */
+const SHUT_DOWN_LIMIT_MS = 10_000;
+
+/** How a machine was found when this process began: it goes on, or it has none and is not to have one yet. */
+export type FoundMachine = Machine | 'suspended';
+
+interface Suspension {
+  /** Resolves when nobody uses the VM any more. */
+  readonly quiet: () => Promise<void>;
+  readonly done: PromiseWithResolvers<void>;
+}
+
 /** Keeps one VM as it is wanted: fetches, starts, watches, and starts again what died. */
 export class VmSupervisor {
   readonly #deps: SupervisorDeps;
@@ -65,15 +89,19 @@ export class VmSupervisor {
   #running: Promise<void> | undefined;
   #left: Machine | undefined;
   readonly #adoption = Promise.withResolvers<void>();
+  /** Resolved by whoever wants it suspended, while it serves. */
+  #suspension: PromiseWithResolvers<Suspension> | undefined;
+  #resumption = Promise.withResolvers<void>();
 
-  /** @param left a machine that an earlier process of ours started for the same: this one's now. */
-  constructor(deps: SupervisorDeps, spec: VmSpec, readyTimeoutMs: number, left?: Machine) {
+  /** @param found what an earlier process of ours left for the same: this one's now. */
+  constructor(deps: SupervisorDeps, spec: VmSpec, readyTimeoutMs: number, found?: FoundMachine) {
     this.#deps = deps;
     this.#spec = spec;
     this.#readyTimeoutMs = readyTimeoutMs;
-    this.#state = initialState(deps.clock.nowMs());
-    this.#left = left;
-    if (!left) this.#adoption.resolve();
+    const nowMs = deps.clock.nowMs();
+    this.#state = found === 'suspended' ? suspendedState(nowMs) : initialState(nowMs);
+    this.#left = found === 'suspended' ? undefined : found;
+    if (!this.#left) this.#adoption.resolve();
   }
 
   /** Resolves when the machine that was left running serves again, or turned out not to. */
@@ -118,10 +146,39 @@ export class VmSupervisor {
   /** Begins to work, or begins again after it gave up. Does nothing while it works. */
   start(): void {
     if (this.#running || this.#stop.signal.aborted) return;
-    this.#state = initialState(this.#deps.clock.nowMs());
+    if (this.#state.phase !== 'suspended') this.#state = initialState(this.#deps.clock.nowMs());
     this.#running = this.#run().finally(() => {
       this.#running = undefined;
     });
+  }
+
+  /**
+   * Brings the guest to rest, keeps it on the disk and ends its machine; resolves when that is so.
+   *
+   * @param quiet resolves when nobody uses the VM any more; it is told by then that none is to come.
+   * @throws `vm_not_ready`, or why it could not be suspended: then it serves on.
+   */
+  async suspend(quiet: () => Promise<void>): Promise<void> {
+    const { phase } = this.state;
+    if (phase !== 'ready' || !this.#suspension) throw notReady(this.#spec.name, phase);
+    const done = Promise.withResolvers<void>();
+    this.#suspension.resolve({ quiet, done });
+    this.#suspension = undefined;
+    await done.promise;
+  }
+
+  /** Writes what the machine is into a folder, with its disks; it pauses meanwhile. @throws `vm_not_ready` */
+  async snapshot(folder: string): Promise<void> {
+    const { state } = this;
+    if (state.phase !== 'ready') throw notReady(this.#spec.name, state.phase);
+    await state.machine.snapshot(folder, this.#stop.signal);
+  }
+
+  /** Goes on where it was suspended. */
+  resume(): void {
+    if (this.state.phase !== 'suspended') return;
+    this.#apply({ kind: 'resumed' });
+    this.#resumption.resolve();
   }
 
   /** Ends the VM and its machine; resolves when both are gone. */
@@ -137,6 +194,7 @@ export class VmSupervisor {
     const { signal } = this.#stop;
     while (!signal.aborted && this.state.phase !== 'failed') {
       try {
+        if (this.state.phase === 'suspended') await this.#untilResumed(signal);
         await this.#serveOnce(signal);
       } catch (error) {
         if (signal.aborted) return;
@@ -154,9 +212,19 @@ export class VmSupervisor {
     }
   }
 
-  /** From the image to the end of the machine. Always throws: a machine that is wanted never ends well. */
-  async #serveOnce(signal: AbortSignal): Promise<never> {
-    const { clock, hypervisor, probe, recordMachine } = this.#deps;
+  async #untilResumed(signal: AbortSignal): Promise<void> {
+    const stopped = Promise.withResolvers<never>();
+    const onAbort = () => stopped.reject(signal.reason);
+    signal.addEventListener('abort', onAbort, { once: true });
+    if (signal.aborted) onAbort();
+    await Promise.race([this.#resumption.promise, stopped.promise]);
+    signal.removeEventListener('abort', onAbort);
+    this.#resumption = Promise.withResolvers();
+  }
+
+  /** From the image until the machine was suspended. Otherwise it throws: a machine that is wanted never ends well. */
+  async #serveOnce(signal: AbortSignal): Promise<void> {
+    const { clock, hypervisor, prepareDisks, probe, recordMachine } = this.#deps;
     const left = this.#left;
     this.#left = undefined;
     if (left) return this.#serveBy(left, signal);
@@ -168,14 +236,20 @@ export class VmSupervisor {
     this.#apply({ kind: 'fetched' });
 
     const { name, configuration } = this.#spec;
-    // The limit begins when a machine is about to be started: what comes before is preparation.
+    await this.#deps.alone();
+    const disks = await prepareDisks(this.#spec, image, signal);
+    const saved = await this.#deps.saved.take(this.#spec);
+    // The limit begins when a machine is about to be started, or has read what was saved: what comes before is preparation.
     using limit = new AnswerLimit(clock, this.#answerLimitMs());
     const either = AbortSignal.any([signal, limit.signal]);
-    const machine = await hypervisor.start({ name, image, configuration }, either, async (machineId) => {
-      await recordMachine(this.#spec, machineId);
-      this.#machineId = machineId;
-      limit.begin();
-    });
+    const machine = await hypervisor
+      .start({ name, image, configuration, disks, saved }, either, async (machineId) => {
+        await recordMachine(this.#spec, machineId);
+        this.#machineId = machineId;
+        if (saved === undefined) limit.begin();
+      })
+      .finally(() => saved !== undefined && this.#deps.saved.forget(this.#spec));
+    if (saved !== undefined) limit.begin();
     try {
       void machine.exited.then((reason) => limit.giveUp(reason));
       await untilReady(clock, probe, machine.addresses[0], image.manifest.http.readyPath, either);
@@ -190,29 +264,37 @@ export class VmSupervisor {
       };
       if (machine.origin === 'boot') this.#lastBootMs = this.#lastStart.bootMs;
       this.#apply({ kind: 'answered', machine });
-      throw poolError('machine_failed', await this.#untilDead(machine, image, signal));
+      await this.#untilSuspended(machine, image, signal);
     } finally {
-      await machine.stop();
+      await this.#end(machine, image);
     }
   }
 
   /** As `serveOnce`, with a machine that was left running. */
-  async #serveBy(machine: Machine, signal: AbortSignal): Promise<never> {
+  async #serveBy(machine: Machine, signal: AbortSignal): Promise<void> {
     const { clock, probe } = this.#deps;
     this.#machineId = machine.id;
+    let image: StoredImage | undefined;
     try {
-      const image = await this.#deps.fetchImage(this.#spec, signal);
+      image = await this.#deps.fetchImage(this.#spec, signal);
       const { readyPath } = image.manifest.http;
       if (!(await probe(clock, machine.addresses[0], readyPath, LIFE_SIGN_LIMIT_MS, signal))) {
         throw poolError('machine_failed', 'the guest did not answer when its machine was taken over');
       }
       this.#apply({ kind: 'adopted', machine });
       this.#adoption.resolve();
-      throw poolError('machine_failed', await this.#untilDead(machine, image, signal));
+      await this.#untilSuspended(machine, image, signal);
     } finally {
       this.#adoption.resolve();
-      await machine.stop();
+      await this.#end(machine, image);
     }
+  }
+
+  /** A guest that is to end, and has a disk, may bring to it what it has in memory only. */
+  async #end(machine: Machine, image: StoredImage | undefined): Promise<void> {
+    const hasDisk = this.#spec.configuration.diskBytes > 0 || image?.manifest.disks !== undefined;
+    if (hasDisk && this.#stop.signal.aborted) await machine.shutDown(SHUT_DOWN_LIMIT_MS);
+    else await machine.stop();
   }
 
   /** A guest that booted here before and now takes five times as long hangs: it is not worth the whole time. */
@@ -221,18 +303,39 @@ export class VmSupervisor {
     return Math.min(this.#readyTimeoutMs, Math.max(LEAST_ANSWER_LIMIT_MS, 5 * this.#lastBootMs));
   }
 
-  async #untilDead(machine: Machine, image: StoredImage, signal: AbortSignal): Promise<string> {
+  /** Watches a machine that serves until it was suspended. @throws `machine_failed` when it died. */
+  async #untilSuspended(machine: Machine, image: StoredImage, signal: AbortSignal): Promise<void> {
     const { clock, probe } = this.#deps;
-    const watching = new AbortController();
-    const either = AbortSignal.any([signal, watching.signal]);
-    try {
-      return await Promise.race([
+    for (;;) {
+      const watching = new AbortController();
+      const either = AbortSignal.any([signal, watching.signal]);
+      this.#suspension = Promise.withResolvers();
+      const what = await Promise.race([
         machine.exited,
         untilUnresponsive(clock, probe, machine.addresses[0], image.manifest.http.readyPath, either),
-      ]);
-    } finally {
-      watching.abort();
+        this.#suspension.promise,
+      ]).finally(() => {
+        this.#suspension = undefined;
+        watching.abort();
+      });
+      if (typeof what === 'string') throw poolError('machine_failed', what);
+      if (await this.#bringToRest(machine, what, signal)) return;
     }
+  }
+
+  async #bringToRest(machine: Machine, { quiet, done }: Suspension, signal: AbortSignal): Promise<boolean> {
+    this.#apply({ kind: 'suspending' });
+    try {
+      await quiet();
+      await machine.suspend(this.#deps.saved.folderOf(this.#spec), signal);
+    } catch (error) {
+      this.#apply({ kind: 'kept' });
+      done.reject(error);
+      return false;
+    }
+    this.#apply({ kind: 'suspended' });
+    done.resolve();
+    return true;
   }
 
   #apply(event: VmEvent): void {
@@ -241,6 +344,9 @@ export class VmSupervisor {
     if (this.#state !== previous) this.#deps.onChange(this, previous.phase);
   }
 }
+
+const notReady = (name: string, phase: VmState['phase']): CodedError =>
+  poolError('vm_not_ready', `the VM ${name} is ${phase}; only one that is ready can be suspended or copied`);
 
 function checkMemory({ memoryBytes }: Configuration, { manifest }: StoredImage): void {
   if (memoryBytes >= manifest.minimumMemoryBytes) return;

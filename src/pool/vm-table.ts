@@ -1,6 +1,6 @@
 import type { Kysely } from 'kysely';
 import { z } from 'zod';
-import { configurationSchema } from './schema.ts';
+import { configurationSchema, type SuspendedBy, suspendedBySchema } from './schema.ts';
 import type { VmVersion, VmVersions } from './vm-versions.ts';
 
 /** A VM that is wanted: kept in the store before anything is done. */
@@ -9,6 +9,8 @@ export interface VmRecord {
   readonly owner: string;
   readonly createdAtMs: number;
   readonly versions: VmVersions;
+  /** Its machine is not wanted until it is resumed. */
+  readonly suspendedBy?: SuspendedBy | undefined;
 }
 
 /** A row of `pool_vm` is a VM that is wanted, with its current version; the rows go when the VM is stopped. */
@@ -18,6 +20,7 @@ export interface VmTables {
     owner: string;
     created_at_ms: number;
     latest_version: number;
+    suspended_by: string | null;
   };
   pool_vm_version: VersionRow & { name: string; role: 'next' | 'previous' };
   /** The one machine that may run for a version, written before it is started. */
@@ -49,6 +52,7 @@ const vmSchema = z.object({
   // PostgreSQL's driver gives a bigint as text.
   created_at_ms: z.coerce.number(),
   latest_version: z.coerce.number(),
+  suspended_by: suspendedBySchema.nullable(),
 });
 
 /** Which machine may run for which version of which VM. */
@@ -77,6 +81,7 @@ export async function loadVmRecords(db: Kysely<VmTables>): Promise<VmRecord[]> {
         previous: other('previous'),
         latest: vm.latest_version,
       },
+      suspendedBy: vm.suspended_by ?? undefined,
     };
   });
 }
@@ -86,16 +91,26 @@ export async function insertVm(db: Kysely<VmTables>, record: VmRecord): Promise<
   const { current, latest } = versions;
   await db
     .insertInto('pool_vm')
-    .values({ name, owner, created_at_ms: createdAtMs, latest_version: latest, ...rowOf(current) })
+    .values({
+      ...rowOf(current),
+      name,
+      owner,
+      created_at_ms: createdAtMs,
+      latest_version: latest,
+      suspended_by: null,
+    })
     .execute();
 }
 
 /** To be called in a transaction. */
-export async function saveVersions(db: Kysely<VmTables>, name: string, versions: VmVersions): Promise<void> {
+export async function saveVm(
+  db: Kysely<VmTables>,
+  { name, versions, suspendedBy }: Pick<VmRecord, 'name' | 'versions' | 'suspendedBy'>,
+): Promise<void> {
   const { current, next, previous, latest } = versions;
   await db
     .updateTable('pool_vm')
-    .set({ ...rowOf(current), latest_version: latest })
+    .set({ ...rowOf(current), latest_version: latest, suspended_by: suspendedBy ?? null })
     .where('name', '=', name)
     .execute();
   const running = [current, ...(next ? [next] : [])].map(({ version }) => version);

@@ -56,6 +56,10 @@ export const firstVersion = (wanted: WantedVersion): VmVersions => ({
   latest: 1,
 });
 
+/** The images that its versions run from or may go back to. */
+export const imagesOf = ({ current, next, previous }: VmVersions): ReadonlySet<string> =>
+  new Set([current, next, previous].flatMap((version) => version?.imageDigest ?? []));
+
 /** In what a wish differs from a version; undefined when it is that version. A digest that is not named is any. */
 export function difference(version: WantedVersion, wanted: WantedVersion): string | undefined {
   if (version.imageRef !== wanted.imageRef) return 'image';

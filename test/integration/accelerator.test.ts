@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
-import { systemClock, systemRandom } from '../../src/base/index.ts';
+import { systemClock } from '../../src/base/index.ts';
 import { endProcess } from '../../src/platform/process/index.ts';
 import { silentLog } from '../../src/platform/telemetry/index.ts';
 import {
@@ -16,6 +16,7 @@ import {
   type StoredImage,
 } from '../../src/pool/index.ts';
 import { probeHttp, untilReady } from '../../src/pool/readiness.ts';
+import { QEMU_DEPS } from '../support/qemu-deps.ts';
 import { machinesIn, PATIENCE_MS, RunningOrilla } from '../support/running-orilla.ts';
 import { TestOrigin } from '../support/test-origin.ts';
 import { needs, toolPath } from '../support/tools.ts';
@@ -79,12 +80,7 @@ exec '${toolPath('qemu-system-x86_64')}' "$@"
       verdict.accelerator === 'kvm' ? /^KVM boots a kernel in / : /TCG boots it in |\/dev\/kvm/,
     );
     const hypervisor = new QemuHypervisor(
-      {
-        clock: systemClock,
-        log: silentLog,
-        random: systemRandom,
-        chooseAccelerator: async () => verdict.accelerator,
-      },
+      { ...QEMU_DEPS, chooseAccelerator: async () => verdict.accelerator },
       runFolder,
     );
     const spec = {
@@ -153,11 +149,7 @@ exec '${toolPath('qemu-system-x86_64')}' "$@"
     await expect.poll(() => machinesIn(join(folder, 'killed')).length, { timeout: PATIENCE_MS }).toBe(1);
     child.kill('SIGKILL');
     await once(child, 'close');
-    const chooseAccelerator = async () => 'tcg' as const;
-    const next = new QemuHypervisor(
-      { clock: systemClock, log: silentLog, random: systemRandom, chooseAccelerator },
-      join(folder, 'killed'),
-    );
+    const next = new QemuHypervisor(QEMU_DEPS, join(folder, 'killed'));
     // It may have come to its end by itself.
     expect((await next.takeOver()).endedCount).toBeLessThanOrEqual(1);
     expect(machinesIn(join(folder, 'killed'))).toEqual([]);

@@ -7,12 +7,12 @@ import { networkInterfaces, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { systemClock, systemRandom } from '../../src/base/index.ts';
+import { systemClock } from '../../src/base/index.ts';
 import { endProcess } from '../../src/platform/process/index.ts';
-import { silentLog } from '../../src/platform/telemetry/index.ts';
 import { confinementSupport } from '../../src/pool/hypervisor/qemu/confinement-support.ts';
-import { type Machine, QemuHypervisor, type StoredImage } from '../../src/pool/index.ts';
+import { type Machine, QemuHypervisor, type StoredImage, VmDisks } from '../../src/pool/index.ts';
 import { probeHttp, untilReady } from '../../src/pool/readiness.ts';
+import { QEMU_DEPS } from '../support/qemu-deps.ts';
 import { rootedImage } from '../support/rooted-image.ts';
 import { machinesIn, PATIENCE_MS } from '../support/running-orilla.ts';
 import { inCi, needs } from '../support/tools.ts';
@@ -35,10 +35,7 @@ describe.skipIf(!support.isConfined && !inCi)('confined machines', () => {
     beforeAll(async () => {
       folder = mkdtempSync(join(tmpdir(), 'o-'));
       image = await storedImage(await rootedImage(join(folder, 'rooted')), join(folder, 'images'));
-      hypervisor = new QemuHypervisor(
-        { clock: systemClock, log: silentLog, random: systemRandom, chooseAccelerator: async () => 'tcg' },
-        join(folder, 'run'),
-      );
+      hypervisor = new QemuHypervisor(QEMU_DEPS, join(folder, 'run'));
       [attacker, neighbour] = await Promise.all([start('attacker'), start('neighbour')]);
     });
     afterEach(() => {
@@ -52,7 +49,8 @@ describe.skipIf(!support.isConfined && !inCi)('confined machines', () => {
 
     async function start(name: string): Promise<Machine> {
       const signal = AbortSignal.timeout(PATIENCE_MS);
-      const spec = { name, image, configuration: CONFIGURATION };
+      const disks = await new VmDisks(join(folder, 'vms')).prepare(name, image, CONFIGURATION, signal);
+      const spec = { name, image, configuration: CONFIGURATION, disks };
       const machine = await hypervisor.start(spec, signal, async () => undefined);
       await untilReady(systemClock, probeHttp, machine.addresses[0], '/', signal);
       return machine;
@@ -205,7 +203,9 @@ describe.skipIf(!support.isConfined && !inCi)('confined machines', () => {
     test('fill no more of the host than their disk, and no endless console', async () => {
       await inside(attacker, 'dd if=/dev/zero of=/dev/vda bs=64k; true');
       const run = join(folder, 'run', 'attacker');
-      expect(statSync(join(run, 'disk.raw')).blocks * 512).toBeLessThanOrEqual(DISK_BYTES);
+      expect(statSync(join(folder, 'vms', 'attacker', 'data.raw')).blocks * 512).toBeLessThanOrEqual(
+        DISK_BYTES,
+      );
       await inside(
         attacker,
         'yes "$(head -c 4000 /dev/zero | tr "\\\\0" x)" </dev/null >/dev/console 2>&1 &',

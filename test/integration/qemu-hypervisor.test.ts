@@ -6,6 +6,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   symlinkSync,
   writeFileSync,
@@ -16,14 +17,13 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
-import { systemClock, systemRandom } from '../../src/base/index.ts';
+import { systemClock } from '../../src/base/index.ts';
 import { endProcess } from '../../src/platform/process/index.ts';
-import { silentLog } from '../../src/platform/telemetry/index.ts';
-import { QmpClient } from '../../src/pool/hypervisor/qemu/qmp.ts';
-import { type Machine, QemuHypervisor, type StoredImage } from '../../src/pool/index.ts';
+import { type Machine, QemuHypervisor, type StoredImage, VmDisks } from '../../src/pool/index.ts';
 import { probeHttp, untilReady } from '../../src/pool/readiness.ts';
 import type { Configuration } from '../../src/pool/schema.ts';
 import { hypervisorSuite } from '../support/hypervisor-suite.ts';
+import { QEMU_DEPS } from '../support/qemu-deps.ts';
 import { machinesIn, PATIENCE_MS } from '../support/running-orilla.ts';
 import { smallDisk } from '../support/small-disk.ts';
 import { needs, toolPath } from '../support/tools.ts';
@@ -44,11 +44,7 @@ needs('qemu-system-x86_64')('QEMU', () => {
     rmSync(folder, { recursive: true, force: true });
   });
 
-  const hypervisorIn = (run: string) =>
-    new QemuHypervisor(
-      { clock: systemClock, log: silentLog, random: systemRandom, chooseAccelerator: async () => 'tcg' },
-      run,
-    );
+  const hypervisorIn = (run: string) => new QemuHypervisor(QEMU_DEPS, run);
   const hypervisor = () => hypervisorIn(join(folder, 'run'));
   const specOf = (name: string, configuration = SMALL) => ({ name, image, configuration });
   const unclaimed = async () => undefined;
@@ -66,11 +62,13 @@ needs('qemu-system-x86_64')('QEMU', () => {
   });
 
   describe('as a hypervisor that finds no way to confine', () => {
-    // Of all programs only QEMU is there; no namespace can be made without the others.
+    // Of all programs only these are there; no namespace can be made without the others.
     beforeAll(() => {
       const programs = join(folder, 'programs');
       mkdirSync(programs);
-      symlinkSync(toolPath('qemu-system-x86_64') ?? '', join(programs, 'qemu-system-x86_64'));
+      for (const tool of ['qemu-system-x86_64', 'cp'] as const) {
+        symlinkSync(toolPath(tool) ?? '', join(programs, tool));
+      }
       vi.stubEnv('PATH', programs);
     });
     afterAll(() => void vi.unstubAllEnvs());
@@ -86,11 +84,7 @@ needs('qemu-system-x86_64')('QEMU', () => {
     });
 
     test('makes machines from templates all the same', async () => {
-      const cloning = new QemuHypervisor(
-        { clock: systemClock, log: silentLog, random: systemRandom, chooseAccelerator: async () => 'tcg' },
-        join(folder, 'run'),
-        join(folder, 'templates'),
-      );
+      const cloning = new QemuHypervisor(QEMU_DEPS, join(folder, 'run'), join(folder, 'templates'));
       await cloning.prepare(specOf('template'), signal());
       const machine = await cloning.start(specOf('clone'), signal(), unclaimed);
       await answering(machine);
@@ -104,7 +98,9 @@ needs('qemu-system-x86_64')('QEMU', () => {
     const configuration = { cpus: 2, memoryBytes: 256 * 2 ** 20, diskBytes: 48 * 2 ** 20 };
 
     beforeAll(async () => {
-      machine = await hypervisor().start(specOf('inside', configuration), signal(), unclaimed);
+      const spec = specOf('inside', configuration);
+      const disks = await new VmDisks(join(folder, 'vms')).prepare('inside', image, configuration, signal());
+      machine = await hypervisor().start({ ...spec, disks }, signal(), unclaimed);
       await answering(machine);
     });
     afterAll(() => machine?.stop());
@@ -166,12 +162,10 @@ needs('qemu-system-x86_64')('QEMU', () => {
       expect(readdirSync(run)).toEqual([]);
     });
 
-    test('are ended when they do not run', async () => {
+    test('are ended when they are not what their directory says', async () => {
       const run = join(folder, 'killed-4');
       const { id } = await startInKilled(run);
-      const monitor = await QmpClient.connect(systemClock, join(run, id, 'qmp'), signal());
-      await monitor.execute('stop');
-      monitor.close();
+      renameSync(join(run, id), join(run, 'right'));
       expect(await hypervisorIn(run).takeOver()).toEqual({ machines: [], endedCount: 1 });
       expect(await hypervisorIn(run).takeOver()).toEqual({ machines: [], endedCount: 0 });
     });
@@ -181,10 +175,8 @@ needs('qemu-system-x86_64')('QEMU', () => {
       const source = (path: string) => pathToFileURL(join(import.meta.dirname, '..', '..', 'src', path)).href;
       const program = `
         const { QemuHypervisor } = await import('${source('pool/index.ts')}');
-        const { systemClock, systemRandom: random } = await import('${source('base/index.ts')}');
-        const { silentLog } = await import('${source('platform/telemetry/index.ts')}');
-        const chooseAccelerator = async () => 'tcg';
-        const hypervisor = new QemuHypervisor({ clock: systemClock, log: silentLog, random, chooseAccelerator }, process.argv[1]);
+        const { QEMU_DEPS } = await import('${pathToFileURL(join(import.meta.dirname, '..', 'support', 'qemu-deps.ts')).href}');
+        const hypervisor = new QemuHypervisor(QEMU_DEPS, process.argv[1]);
         const spec = JSON.parse(process.argv[2]);
         const machine = await hypervisor.start(spec, new AbortController().signal, async () => {});
         console.log(JSON.stringify({ pid: machine.pid, id: machine.id }));
@@ -219,13 +211,10 @@ needs('qemu-system-x86_64')('QEMU', () => {
       expect(existsSync(long)).toBe(false);
     });
 
-    const startIn = (run: string) =>
-      hypervisorIn(run).start(specOf('full', { ...SMALL, diskBytes: 2 ** 20 }), signal(), unclaimed);
-
-    // Of the files that the disk takes one is its root; the next are for run folder, run directory, disk, record and both logs.
-    test.for([2, 3, 4, 5, 6])('because only %i files fit on the disk says so', async (count, context) => {
+    // Of the files that the disk takes one is its root; the next are for run folder, run directory, record and both logs.
+    test.for([2, 3, 4, 5])('because only %i files fit on the disk says so', async (count, context) => {
       const run = join(smallDisk(context, `size=1m,nr_inodes=${count}`), 'run');
-      const starting = startIn(run);
+      const starting = hypervisorIn(run).start(specOf('full'), signal(), unclaimed);
       await expect(starting).rejects.toMatchObject({
         code: 'disk_full',
         message: expect.stringContaining(run),
@@ -234,8 +223,8 @@ needs('qemu-system-x86_64')('QEMU', () => {
     });
 
     test('because no room is left for what QEMU itself writes says so', async (context) => {
-      const run = join(smallDisk(context, 'size=1m,nr_inodes=7'), 'run');
-      const starting = startIn(run);
+      const run = join(smallDisk(context, 'size=1m,nr_inodes=6'), 'run');
+      const starting = hypervisorIn(run).start(specOf('full'), signal(), unclaimed);
       await expect(starting).rejects.toThrow('No space left on device');
       expect(machinesIn(run)).toEqual([]);
       expect(existsSync(run) ? readdirSync(run) : []).toEqual([]);

@@ -3,12 +3,19 @@ import { readdir, stat, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { systemClock, systemRandom } from '../../src/base/index.ts';
+import { systemClock } from '../../src/base/index.ts';
 import { endProcess } from '../../src/platform/process/index.ts';
 import { createLog } from '../../src/platform/telemetry/index.ts';
-import { type Machine, QemuHypervisor, type StartedMachine, type StoredImage } from '../../src/pool/index.ts';
+import {
+  type Machine,
+  QemuHypervisor,
+  type StartedMachine,
+  type StoredImage,
+  VmDisks,
+} from '../../src/pool/index.ts';
 import { probeHttp, untilReady } from '../../src/pool/readiness.ts';
 import type { Configuration } from '../../src/pool/schema.ts';
+import { QEMU_DEPS } from '../support/qemu-deps.ts';
 import { rootedImage } from '../support/rooted-image.ts';
 import { machinesIn, PATIENCE_MS } from '../support/running-orilla.ts';
 import { smallDisk } from '../support/small-disk.ts';
@@ -34,7 +41,7 @@ needs('qemu-system-x86_64')('a machine made from a template', () => {
     folder = mkdtempSync(join(tmpdir(), 'o-'));
     image = await storedImage(await rootedImage(join(folder, 'rooted')), join(folder, 'images'));
     hypervisor = hypervisorIn('run');
-    await hypervisor.prepare(specOf('first'), signal());
+    await hypervisor.prepare(await specOf('first'), signal());
   });
   afterEach(async () => {
     await Promise.all(running.splice(0).map((machine) => machine.stop()));
@@ -47,16 +54,18 @@ needs('qemu-system-x86_64')('a machine made from a template', () => {
   });
 
   const hypervisorIn = (run: string, templateFolder = templates()) =>
-    new QemuHypervisor(
-      { clock: systemClock, log, random: systemRandom, chooseAccelerator: async () => 'tcg' },
-      join(folder, run),
-      templateFolder,
-    );
+    new QemuHypervisor({ ...QEMU_DEPS, log }, join(folder, run), templateFolder);
   const templates = () => join(folder, 'templates');
-  const specOf = (name: string, configuration = CONFIGURATION) => ({ name, image, configuration });
+  /** With a disk of its own, to which nobody has written. */
+  async function specOf(name: string, configuration = CONFIGURATION) {
+    const disks = new VmDisks(join(folder, 'vms'));
+    await disks.remove(name);
+    const prepared = await disks.prepare(name, image, configuration, signal());
+    return { name, image, configuration, disks: prepared };
+  }
 
   async function start(name: string, configuration = CONFIGURATION): Promise<StartedMachine> {
-    const spec = specOf(name, configuration);
+    const spec = await specOf(name, configuration);
     const machine = await hypervisor.start(spec, signal(), async () => undefined);
     running.push(machine);
     await untilReady(systemClock, probeHttp, machine.addresses[0], '/', signal());
@@ -122,7 +131,7 @@ needs('qemu-system-x86_64')('a machine made from a template', () => {
     const larger = { ...CONFIGURATION, memoryBytes: 208 * 2 ** 20 };
     const claimed: string[] = [];
     const first = await hypervisor.start(
-      specOf('first', larger),
+      await specOf('first', larger),
       signal(),
       async (id) => void claimed.push(id),
     );
@@ -154,7 +163,7 @@ needs('qemu-system-x86_64')('a machine made from a template', () => {
     for (const afterMs of [0, 50, 300, 1500, 2500]) {
       const other = { ...CONFIGURATION, memoryBytes: 224 * 2 ** 20 };
       const calledOff = new AbortController();
-      const starting = hypervisor.start(specOf('off', other), calledOff.signal, async () => undefined);
+      const starting = hypervisor.start(await specOf('off', other), calledOff.signal, async () => undefined);
       const outcome = starting.then(
         (machine) => machine.stop(),
         (error: Error) => expect(error.message).toBe('called off'),
@@ -170,7 +179,7 @@ needs('qemu-system-x86_64')('a machine made from a template', () => {
   test('goes on as it is when there is no room for its template', async (context) => {
     const small = smallDisk(context, 'size=900k');
     const crowded = hypervisorIn('run', small);
-    const machine = await crowded.start(specOf('crowded'), signal(), async () => undefined);
+    const machine = await crowded.start(await specOf('crowded'), signal(), async () => undefined);
     running.push(machine);
     expect(machine.origin).toBe('boot');
     expect(said).toContain('no room for a template');
@@ -182,7 +191,7 @@ needs('qemu-system-x86_64')('a machine made from a template', () => {
     // Room for the memory, which has holes, by the file system's count; none for another file.
     const small = smallDisk(context, 'size=1g,nr_inodes=3');
     const crowded = hypervisorIn('run', small);
-    const machine = await crowded.start(specOf('crowded'), signal(), async () => undefined);
+    const machine = await crowded.start(await specOf('crowded'), signal(), async () => undefined);
     running.push(machine);
     expect(said).toContain('the state of a machine was not kept');
     expect(await inside(machine, 'cat /proc/sys/kernel/hostname')).toBe('crowded\n');
@@ -195,7 +204,7 @@ needs('qemu-system-x86_64')('a machine made from a template', () => {
     const writing = await rootedImage(join(folder, 'writing'), (init) =>
       init.replace('announced=\n', 'announced=\necho mine >/dev/vda\n'),
     );
-    const spec = { ...specOf('writing'), image: await storedImage(writing, join(folder, 'images')) };
+    const spec = { ...(await specOf('writing')), image: await storedImage(writing, join(folder, 'images')) };
     for (const isFirst of [true, false]) {
       const machine = await hypervisor.start(spec, signal(), async () => undefined);
       running.push(machine);
@@ -203,6 +212,7 @@ needs('qemu-system-x86_64')('a machine made from a template', () => {
       expect(machine.origin).toBe('boot');
       expect(said.includes('"isPossible":false')).toBe(isFirst);
       expect(await inside(machine, 'head -c 4 /dev/vda')).toBe('mine');
+      await machine.stop();
       said = '';
     }
   });
@@ -225,7 +235,7 @@ needs('qemu-system-x86_64')('a machine made from a template', () => {
   });
 
   test('is booted where the guest does not come to itself, and the template is made anew', async () => {
-    await hypervisor.prepare(specOf('again'), signal());
+    await hypervisor.prepare(await specOf('again'), signal());
     const template = await ownTemplate();
     const memory = join(template, 'memory');
     // Another disk gives back zeros, and nothing tells.
@@ -248,7 +258,7 @@ needs('qemu-system-x86_64')('a machine made from a template', () => {
     expect(said).toContain('"isPossible":false');
     said = '';
     expect((await start('second')).origin).toBe('boot');
-    await hypervisor.prepare(specOf('again'), signal());
+    await hypervisor.prepare(await specOf('again'), signal());
     expect(said).toBe('');
   });
 });

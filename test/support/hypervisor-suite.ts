@@ -1,13 +1,44 @@
-import { expect, it } from 'vitest';
+import { truncate, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/base/index.ts';
-import type { Claim, Hypervisor, Machine, MachineSpec } from '../../src/pool/index.ts';
+import { restoreDisks } from '../../src/pool/disks/disk-copy.ts';
+import type { Claim, Hypervisor, Machine, MachineDisk, MachineSpec } from '../../src/pool/index.ts';
 import { probeHttp, untilReady } from '../../src/pool/readiness.ts';
+import { temporaryFolder } from './temporary-folder.ts';
 
 /** What every hypervisor must do. `specOf` gives a machine that the implementation can start. */
 export function hypervisorSuite(make: () => Hypervisor, specOf: (name: string) => MachineSpec): void {
   const start = (hypervisor: Hypervisor, name: string, claim: Claim = async () => undefined) =>
     hypervisor.start(specOf(name), new AbortController().signal, claim);
   const urlOf = ({ addresses: [{ host, port }] }: Machine) => `http://${host}:${port}/`;
+
+  const signal = () => AbortSignal.timeout(60_000);
+  const unclaimed = async () => undefined;
+
+  async function started(
+    hypervisor: Hypervisor,
+    id: string,
+    change: Partial<MachineSpec> = {},
+  ): Promise<Machine> {
+    const machine = await hypervisor.start({ ...specOf(id), ...change }, signal(), unclaimed);
+    await untilReady(systemClock, probeHttp, machine.addresses[0], '/', signal());
+    return machine;
+  }
+  /** A hypervisor, a disk for a machine, and where that may be saved: below a folder that is not there yet. */
+  async function home() {
+    const folder = await temporaryFolder();
+    const disks: MachineDisk[] = [{ path: join(folder, 'data.raw'), format: 'raw', sizeBytes: 2 ** 20 }];
+    await writeFile(join(folder, 'data.raw'), '');
+    await truncate(join(folder, 'data.raw'), 2 ** 20);
+    return { hypervisor: make(), disks, saved: join(folder, 'saved', 'one') };
+  }
+  /** The guest keeps a text in its memory. */
+  const remember = async (machine: Machine, text: string) => {
+    const { status } = await fetch(`${urlOf(machine)}cgi-bin/memory`, { method: 'POST', body: text });
+    expect(status).toBe(200);
+  };
+  const remembered = async (machine: Machine) => (await fetch(`${urlOf(machine)}cgi-bin/memory`)).text();
 
   const takenOver = async (hypervisor: Hypervisor, id: string) => {
     const { machines, endedCount } = await hypervisor.takeOver();
@@ -98,5 +129,91 @@ export function hypervisorSuite(make: () => Hypervisor, specOf: (name: string) =
       await machine.stop();
     }
     expect(await hypervisor.consoleTail('nobody')).toBe('');
+  });
+
+  describe('that is suspended', () => {
+    it('goes on in another machine, with its memory and its disk, and nothing of it can be read meanwhile', async () => {
+      const { hypervisor, disks, saved } = await home();
+      const machine = await started(hypervisor, 'sleeper', { disks });
+      await remember(machine, 'since before');
+      await machine.suspend(saved, signal());
+      expect(await machine.exited).not.toBe('');
+      await expect(fetch(urlOf(machine), { signal: AbortSignal.timeout(5000) })).rejects.toThrow();
+      const restored = await started(hypervisor, 'restored', { disks, saved });
+      expect(await remembered(restored)).toBe('since before');
+      await restored.stop();
+    });
+
+    it('replaces what was saved in the same place before', async () => {
+      const { hypervisor, disks, saved } = await home();
+      for (const word of ['first', 'second']) {
+        const machine = await started(hypervisor, word, { disks });
+        await remember(machine, word);
+        await machine.suspend(saved, signal());
+      }
+      const restored = await started(hypervisor, 'third', { disks, saved });
+      expect(await remembered(restored)).toBe('second');
+      await restored.stop();
+    });
+
+    it('and cannot be, goes on', async () => {
+      const { hypervisor, disks, saved } = await home();
+      const machine = await started(hypervisor, 'awake', { disks });
+      await remember(machine, 'still here');
+      await writeFile(dirname(saved), 'a file where a folder would be needed');
+      await expect(machine.suspend(saved, signal())).rejects.toThrow();
+      expect(await remembered(machine)).toBe('still here');
+      await machine.stop();
+    });
+
+    it('cannot go on from nothing, from something else, or with another configuration', async () => {
+      const { hypervisor, disks, saved } = await home();
+      const refused = { code: 'saved_state_unusable' };
+      const startFrom = (change: Partial<MachineSpec>) =>
+        hypervisor.start({ ...specOf('refused'), disks, saved, ...change }, signal(), unclaimed);
+      await expect(startFrom({})).rejects.toMatchObject(refused);
+      const machine = await started(hypervisor, 'sleeper', { disks });
+      await machine.suspend(saved, signal());
+      const { configuration } = specOf('other');
+      const more = { ...configuration, memoryBytes: configuration.memoryBytes + 2 ** 24 };
+      await expect(startFrom({ configuration: more })).rejects.toMatchObject(refused);
+      await truncate(join(saved, 'state'), 10);
+      await expect(startFrom({})).rejects.toMatchObject(refused);
+    });
+  });
+
+  it('goes on while it is copied, and a copy can go on from there', async () => {
+    const { hypervisor, disks, saved } = await home();
+    const machine = await started(hypervisor, 'model', { disks });
+    await remember(machine, 'at the snapshot');
+    await machine.snapshot(saved, signal());
+    await remember(machine, 'afterwards');
+    expect(await remembered(machine)).toBe('afterwards');
+    await machine.stop();
+    await restoreDisks(disks, join(saved, 'disks'), signal());
+    const copy = await started(hypervisor, 'copy', { disks, saved });
+    expect(await remembered(copy)).toBe('at the snapshot');
+    await copy.stop();
+  });
+
+  it('lets no other machine have its disk, until it is gone', async () => {
+    const { hypervisor, disks } = await home();
+    const machine = await started(hypervisor, 'writer', { disks });
+    await expect(hypervisor.start({ ...specOf('second'), disks }, signal(), unclaimed)).rejects.toMatchObject(
+      {
+        code: 'disk_in_use',
+      },
+    );
+    await machine.stop();
+    const next = await started(hypervisor, 'next', { disks });
+    await next.stop();
+  });
+
+  it('is ended when it does not power off by itself in its time', async () => {
+    const machine = await started(make(), 'deaf');
+    const beforeMs = systemClock.monotonicMs();
+    await machine.shutDown(300);
+    expect(await machine.exited).toMatch(/SIGKILL/);
+    expect(systemClock.monotonicMs() - beforeMs).toBeGreaterThanOrEqual(290);
   });
 }

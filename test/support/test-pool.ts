@@ -2,7 +2,14 @@ import { join } from 'node:path';
 import { systemClock, systemRandom } from '../../src/base/index.ts';
 import { openStore, type Store } from '../../src/platform/store/index.ts';
 import { Registry, silentLog } from '../../src/platform/telemetry/index.ts';
-import { ImageStore, Pool, type PoolOptions, type PoolTables, poolMigrations } from '../../src/pool/index.ts';
+import {
+  ImageStore,
+  Pool,
+  type PoolOptions,
+  type PoolTables,
+  poolMigrations,
+  VmDisks,
+} from '../../src/pool/index.ts';
 import { writeImageFolder } from './image-folder.ts';
 import { ProcessHypervisor } from './process-hypervisor.ts';
 
@@ -16,14 +23,16 @@ export async function startTestPool(folder: string, options: Partial<PoolOptions
   const registry = new Registry();
   const store: Store<PoolTables> = await openStore<PoolTables>(join(folder, 'orilla.db'), poolMigrations);
   const images = await ImageStore.open({ clock, random }, join(folder, 'images'));
+  const disks = new VmDisks(join(folder, 'vms'));
   const digest = await writeImageFolder(join(folder, 'provided', 'photos'));
   const pool = await Pool.start(
-    { clock, random, log: silentLog, registry, store, images, hypervisor },
+    { clock, random, log: silentLog, registry, store, images, disks, hypervisor },
     {
       imageDirectoryRoot: join(folder, 'provided'),
       imageHosts: () => [],
       maxVms: 4,
       maxVmsOf: (owner) => (owner === 'photos' ? 3 : 4),
+      savedFolder: join(folder, 'saved'),
       readyTimeoutMs: 20_000,
       ...options,
     },

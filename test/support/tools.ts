@@ -6,6 +6,7 @@ import { describe, test } from 'vitest';
 const TOOLS = {
   'qemu-system-x86_64': { programs: ['qemu-system-x86_64'], debianPackage: 'qemu-system-x86' },
   'qemu-img': { programs: ['qemu-img'], debianPackage: 'qemu-utils' },
+  cp: { programs: ['cp'], debianPackage: 'coreutils' },
   chromium: { programs: ['chromium', 'chromium-browser', 'google-chrome'], debianPackage: 'chromium' },
   ip: { programs: ['ip'], debianPackage: 'iproute2' },
   nft: { programs: ['nft'], debianPackage: 'nftables' },

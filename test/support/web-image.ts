@@ -33,6 +33,15 @@ printf 'Content-Type: text/plain\\r\\n\\r\\n'
 if nc -w 3 "\${QUERY_STRING%:*}" "\${QUERY_STRING#*:}" </dev/null; then echo reached; else echo 'not reached'; fi
 `,
   },
+  // Keeps what is posted to it in the guest's memory, and tells it.
+  'cgi-bin/memory': {
+    mode: 0o755,
+    text: `#!/bin/sh
+printf 'Content-Type: text/plain\\r\\n\\r\\n'
+[ "$REQUEST_METHOD" != POST ] || cat >/tmp/memory
+cat /tmp/memory
+`,
+  },
   'cgi-bin/broken': {
     mode: 0o755,
     text: "#!/bin/sh\nprintf 'Status: 500 Broken\\r\\nContent-Type: text/plain\\r\\n\\r\\nbroken\\n'\n",

@@ -9,6 +9,8 @@ const PHASES = /** @type {const} */ ({
   fetching: ['fetching its image', 'wait'],
   starting: ['starting', 'wait'],
   ready: ['ready', 'edge'],
+  suspending: ['being suspended', 'wait'],
+  suspended: ['suspended', 'wait'],
   waiting: ['waiting to start again', 'wait'],
   failed: ['failed', 'fail'],
   stopping: ['stopping', 'wait'],

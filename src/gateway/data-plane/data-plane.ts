@@ -37,6 +37,9 @@ export interface VmUpstream extends Upstream {
   readonly scope?: Scope | undefined;
 }
 
+/** A VM that was suspended because nobody asked it anything. */
+export type SleepingVm = Pick<VmUpstream, 'name' | 'scope'>;
+
 /** What is served under one host name. */
 export interface Route {
   /** The origin's name in the configuration: a metric's label. */
@@ -50,6 +53,8 @@ export interface Route {
   readonly assignedServer?: AssignedServer | undefined;
   /** VMs that are ready to serve this host; requests take them in turn. Empty: the origin serves. */
   readonly vms: readonly VmUpstream[];
+  /** VMs that sleep, and are woken by a request that no other VM can serve. */
+  readonly asleep?: readonly SleepingVm[] | undefined;
 }
 
 /** Which hosts beside the routes' may be asked on behalf of clients who name them. Plain data. */

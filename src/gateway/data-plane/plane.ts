@@ -13,6 +13,8 @@ import { parseTarget, type Target } from './target.ts';
 import { Upstreams } from './upstreams.ts';
 import { Visit } from './visit.ts';
 import type { VisitHost } from './visit-host.ts';
+import { VmUses } from './vm-uses.ts';
+import { Waking } from './waking.ts';
 
 export interface DataPlaneDeps {
   readonly clock: Clock;
@@ -22,6 +24,8 @@ export interface DataPlaneDeps {
   readonly observe: (exchange: Exchange) => void;
   /** Told how many lines the access log has lost. */
   readonly observeLogLoss?: ((lines: number) => void) | undefined;
+  /** Asks for a VM that sleeps; false when nobody is there who could wake it. Absent where no VM sleeps. */
+  readonly wake?: ((vm: string) => boolean) | undefined;
   /** Resolves names of hosts that are no sites of this gateway; the machine's name servers when absent. */
   readonly askName?: AskName | undefined;
 }
@@ -32,6 +36,8 @@ export class Plane implements Reception, VisitHost {
   readonly log: Omit<Log, 'child'>;
   readonly upstreams: Upstreams;
   readonly clients = new ClientTable();
+  readonly vmUses = new VmUses();
+  readonly waking: Waking;
   readonly #deps: DataPlaneDeps;
   readonly #loads = new Map<string, OriginLoad>();
   #routes: ReadonlyMap<string, LiveRoute> = new Map();
@@ -46,6 +52,7 @@ export class Plane implements Reception, VisitHost {
     this.clock = deps.clock;
     this.log = deps.log;
     this.upstreams = new Upstreams(deps.clock);
+    this.waking = new Waking(deps.clock, (vm) => deps.wake?.(vm) ?? false);
   }
 
   apply(snapshot: RouteSnapshot): void {
@@ -58,6 +65,11 @@ export class Plane implements Reception, VisitHost {
         liveRoute(this.#deps, route, snapshot.tag, this.#loadOf(route.origin)),
       ]),
     );
+    const ready = new Set(
+      Array.from(snapshot.routes.values(), ({ vms }) => vms.map(({ name }) => name)).flat(),
+    );
+    this.vmUses.keep((vm) => ready.has(vm));
+    this.waking.look((host) => this.#routes.get(host));
   }
 
   /** Counts requests, so that the VMs of an origin take them in turn. */
@@ -115,10 +127,6 @@ export class Plane implements Reception, VisitHost {
 
   get headTimeoutMs(): number {
     return this.clients.limits.headTimeoutMs;
-  }
-
-  get hasAccessLog(): boolean {
-    return this.accessLog !== undefined;
   }
 
   observe(exchange: Exchange, passage?: Passage): void {

@@ -12,6 +12,7 @@ import { listenOn, portOf } from './listening.ts';
 import { type DataPlaneDeps, Plane } from './plane.ts';
 import { TlsFront } from './tls/tls-front.ts';
 import type { TlsConnection } from './transparent/tls-connection.ts';
+import type { VmUse } from './vm-uses.ts';
 
 /** How often is looked for what takes too long. */
 const SWEEP_MS = 500;
@@ -102,6 +103,11 @@ export class RawDataPlane implements DataPlane, Closable {
   /** The port of another entrance; 0 when there is none. */
   portOf(entrance: keyof ForeignEntrances): number {
     return this.#foreign.portOf(entrance);
+  }
+
+  /** Who used which VM. */
+  get vmUses(): readonly (readonly [vm: string, use: VmUse])[] {
+    return this.#plane.vmUses.report(this.#plane.clock.monotonicMs());
   }
 
   apply(snapshot: RouteSnapshot): void {

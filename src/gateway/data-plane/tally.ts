@@ -58,6 +58,10 @@ export class Tally {
     this.#origin('').lostLogLines += lines;
   }
 
+  get isEmpty(): boolean {
+    return this.#origins.size === 0;
+  }
+
   /** What was counted since the last time, as plain data. */
   take(): [origin: string, tally: OriginTally][] {
     const taken = [...this.#origins];

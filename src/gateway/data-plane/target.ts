@@ -1,5 +1,5 @@
 import type { Scope } from '../schema.ts';
-import type { Route, VmUpstream } from './data-plane.ts';
+import type { Route, SleepingVm, VmUpstream } from './data-plane.ts';
 
 /** What a request line and its Host name. */
 export interface Target {
@@ -49,6 +49,10 @@ export function chooseVm(route: Route, method: string, path: string, turn: numbe
   const vms = route.vms.filter(({ scope }) => !scope || isInScope(scope, method, path));
   return vms[turn % Math.max(1, vms.length)];
 }
+
+/** Who would serve it if it did not sleep. */
+export const chooseSleeper = (route: Route, method: string, path: string): SleepingVm | undefined =>
+  route.asleep?.find(({ scope }) => !scope || isInScope(scope, method, path));
 
 const isInScope = ({ methods, paths }: Scope, method: string, path: string): boolean =>
   (methods?.includes(method) ?? true) && (paths?.some((prefix) => path.startsWith(prefix)) ?? true);

@@ -7,38 +7,40 @@
  * @module
  */
 
-import type { Passage } from './access-log-line.ts';
 import { AnswerHold } from './answer-hold.ts';
 import type { AnswerHead, ClientEvents, ClientRequest, ClientStream } from './client.ts';
-import type { ServedBy, VmUpstream } from './data-plane.ts';
+import type { Route, ServedBy, VmUpstream } from './data-plane.ts';
 import { describeFailure, GIVE_UP_STATUS, type GiveUpReason } from './give-up.ts';
 import { UNTIL_CLOSE } from './http1/message-length.ts';
 import type { ResponseHead } from './http1/response-head.ts';
 import type { LiveRoute } from './live-route.ts';
 import { Patience } from './patience.ts';
-import { chooseVm, isIdempotent, mayReplay, type Target } from './target.ts';
+import { chooseSleeper, isIdempotent, mayReplay, type Target } from './target.ts';
 import type { UpstreamEvents, UpstreamFailure, UpstreamStream } from './upstream.ts';
 import { upstreamFields } from './upstream-fields.ts';
 import type { VisitHost } from './visit-host.ts';
+import { VisitMeasures } from './visit-measures.ts';
+import { VmSeat } from './vm-seat.ts';
+import type { Waiting } from './waking.ts';
 
 /** Bodies up to this size are kept until the answer begins, so that the request can be sent again. */
 const KEEP_LIMIT_BYTES = 64 * 1024;
 /** One server twice (its kept connection was stale), then another. */
 const ATTEMPT_LIMIT = 3;
 
-export class Visit implements ClientEvents, UpstreamEvents {
+export class Visit implements ClientEvents, UpstreamEvents, Waiting {
   readonly #plane: VisitHost;
   readonly #client: ClientStream;
   readonly #request: ClientRequest;
   readonly #route: LiveRoute;
   readonly #target: Target;
   readonly #showServedBy: boolean;
-  readonly #startMs: number;
-  #vm: VmUpstream | undefined;
+  readonly #measures: VisitMeasures;
+  readonly #seat: VmSeat;
   #stream: UpstreamStream | undefined;
   #attempts = 0;
-  /** `keeping`: a small body is gathered. `answering`: the client has the answer's head. */
-  #phase: 'keeping' | 'asking' | 'answering' | 'tunnel' | 'over' = 'asking';
+  /** `keeping`: a small body is gathered. `waking`: its VM sleeps. `answering`: the client has the answer's head. */
+  #phase: 'keeping' | 'waking' | 'asking' | 'answering' | 'tunnel' | 'over' = 'asking';
   #kept: Buffer[] = [];
   #body: Buffer | undefined;
   /** Octets of a body that was not kept have gone upstream: it cannot be sent again. */
@@ -47,11 +49,6 @@ export class Visit implements ClientEvents, UpstreamEvents {
   #hold: AnswerHold | undefined;
   #endsWithConnection = false;
   #status = 0;
-  #firstByteMs: number | undefined;
-  #sentBytes = 0;
-  #originBytes = 0;
-  #vmBytes = 0;
-  #wasReplayed = false;
   /** The server had closed a kept connection: the others that are kept may be closed too. */
   #wasStale = false;
   /** The client does not take what it was given: silence is not the upstream's. */
@@ -66,12 +63,13 @@ export class Visit implements ClientEvents, UpstreamEvents {
     target: Target,
   ) {
     this.#plane = plane;
+    this.#seat = new VmSeat(plane);
     this.#client = client;
     this.#request = request;
     this.#route = route;
     this.#target = target;
     this.#showServedBy = plane.snapshot.showServedBy;
-    this.#startMs = plane.clock.monotonicMs();
+    this.#measures = new VisitMeasures(plane.clock.monotonicMs());
     this.#isBodyOver = request.bodyLength === 0;
     route.load.active += 1;
   }
@@ -83,12 +81,25 @@ export class Visit implements ClientEvents, UpstreamEvents {
 
   start(): void {
     const { bodyLength, method } = this.#request;
-    const vm = chooseVm(this.#route, method, this.#target.path, this.#plane.nextTurn());
-    this.#vm = vm && this.#plane.upstreams.takes(vm) ? vm : undefined;
+    this.#seat.take(this.#route, method, this.#target.path);
     if (bodyLength > 0 && bodyLength <= KEEP_LIMIT_BYTES) {
       this.#phase = 'keeping';
       this.#client.wantBody();
-    } else this.#ask();
+    } else this.#wakeOrAsk();
+  }
+
+  #wakeOrAsk(): void {
+    const sleeper = this.#vm
+      ? undefined
+      : chooseSleeper(this.#route, this.#request.method, this.#target.path);
+    if (sleeper && this.#plane.waking.wait(this.#target.hostName, sleeper.name, this)) this.#phase = 'waking';
+    else this.#ask();
+  }
+
+  onWoken(route: Route | undefined): void {
+    if (this.#phase !== 'waking') return;
+    if (route) this.#seat.take(route, this.#request.method, this.#target.path);
+    this.#ask();
   }
 
   #ask(): void {
@@ -148,7 +159,7 @@ export class Visit implements ClientEvents, UpstreamEvents {
     if (this.#phase === 'keeping') {
       this.#body = this.#kept.length === 1 ? this.#kept[0] : Buffer.concat(this.#kept);
       this.#kept = [];
-      this.#ask();
+      this.#wakeOrAsk();
     } else if (this.#phase !== 'over') this.#stream?.end(trailers);
   }
 
@@ -264,15 +275,14 @@ export class Visit implements ClientEvents, UpstreamEvents {
     this.#wasStale = failure.wasStale;
     if (mayAskAgain && failure.wasStale) this.#ask();
     else if (mayAskAgain && this.#vm) {
-      this.#vm = undefined;
-      this.#wasReplayed = true;
+      this.#seat.leave();
+      this.#measures.wasReplayed = true;
       this.#ask();
     } else this.#giveUp(failure.reason);
   }
 
   onTraffic(octets: number): void {
-    if (this.#vm) this.#vmBytes += octets;
-    else this.#originBytes += octets;
+    this.#measures.count(octets, this.#vm !== undefined);
   }
 
   /** The deadline has passed: whoever was waited for is given up. */
@@ -301,14 +311,14 @@ export class Visit implements ClientEvents, UpstreamEvents {
   // To the client
 
   #begin(head: ResponseHead): void {
-    this.#firstByteMs = this.#plane.clock.monotonicMs() - this.#startMs;
+    this.#measures.begin(this.#plane.clock.monotonicMs());
     this.#phase = 'answering';
     this.#status = head.status;
     this.#client.begin(head, this.#servedByField);
   }
 
   #send(octets: Buffer): boolean {
-    this.#sentBytes += octets.length;
+    this.#measures.sentBytes += octets.length;
     const takesMore = this.#client.data(octets);
     this.#isBlocked = !takesMore;
     return takesMore;
@@ -322,7 +332,7 @@ export class Visit implements ClientEvents, UpstreamEvents {
   }
 
   #switch(head: AnswerHead | undefined): void {
-    this.#firstByteMs = this.#plane.clock.monotonicMs() - this.#startMs;
+    this.#measures.begin(this.#plane.clock.monotonicMs());
     this.#phase = 'tunnel';
     this.#status = head?.status ?? 200;
     // What comes from now on is no body of a request, and ends with the connection.
@@ -347,6 +357,10 @@ export class Visit implements ClientEvents, UpstreamEvents {
     return describeFailure(failure, this.#vm?.name, origin, this.#phase === 'answering');
   }
 
+  get #vm(): VmUpstream | undefined {
+    return this.#seat.vm;
+  }
+
   get #servedBy(): ServedBy {
     return this.#vm ? 'vm' : 'origin';
   }
@@ -369,28 +383,17 @@ export class Visit implements ClientEvents, UpstreamEvents {
     this.#phase = 'over';
     this.#patience.end();
     this.#route.load.active -= 1;
-    this.#plane.observe(
-      {
-        origin: this.#route.origin,
-        servedBy,
-        status,
-        firstByteMs: this.#firstByteMs,
-        originBytes: this.#originBytes,
-        vmBytes: this.#vmBytes,
-        wasReplayed: this.#wasReplayed,
-        failure,
-      },
-      this.#plane.hasAccessLog ? this.#passage() : undefined,
-    );
-  }
-
-  #passage(): Passage {
-    return {
+    const { origin } = this.#route;
+    const { counts, sentBytes } = this.#measures;
+    const durationMs = this.#measures.durationMs(this.#plane.clock.monotonicMs());
+    const passage = {
       client: this.#client,
       request: this.#request,
-      durationMs: this.#plane.clock.monotonicMs() - this.#startMs,
-      sentBytes: this.#sentBytes,
+      durationMs,
+      sentBytes,
       vm: this.#vm?.name,
     };
+    this.#plane.observe({ origin, servedBy, status, ...counts, failure }, passage);
+    this.#seat.leave();
   }
 }

@@ -10,6 +10,7 @@ import { type SigningMaterial, signingKeyFrom } from '../tag-key.ts';
 import type { Route, RouteSnapshot } from './data-plane.ts';
 import type { RawDataPlaneOptions } from './raw-data-plane.ts';
 import type { OriginTally } from './tally.ts';
+import type { VmUse } from './vm-uses.ts';
 
 /** Where a worker listens; the same for all, so that they share the ports. */
 export interface WorkerOptions {
@@ -53,7 +54,10 @@ export type FromWorker =
       readonly type: 'report';
       readonly id?: number | undefined;
       readonly counted: readonly (readonly [string, OriginTally])[];
+      readonly uses: readonly (readonly [vm: string, use: VmUse])[];
     }
+  /** Somebody asks for a VM that sleeps. */
+  | { readonly type: 'wake'; readonly vm: string }
   | { readonly type: 'log'; readonly level: LogLevel; readonly fields: object; readonly message: string };
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error';

@@ -78,7 +78,7 @@ class Worker {
         this.#send({ type: 'applied', id: message.id });
         return;
       case 'report':
-        this.#send({ type: 'report', id: message.id, counted: this.#tally.take() });
+        this.#tellCounts(message.id);
         return;
       case 'drain':
         await this.#end();
@@ -94,6 +94,10 @@ class Worker {
           log: this.#log,
           observe: (exchange) => this.#tally.count(exchange),
           observeLogLoss: (lines) => this.#tally.countLogLoss(lines),
+          wake: (vm) => {
+            this.#send({ type: 'wake', vm });
+            return this.#link !== undefined;
+          },
         },
         options.listen,
         options.more,
@@ -117,8 +121,11 @@ class Worker {
   }
 
   #report(): void {
-    const counted = this.#link ? this.#tally.take() : [];
-    if (counted.length > 0) this.#send({ type: 'report', counted });
+    if (this.#link && !this.#tally.isEmpty) this.#tellCounts();
+  }
+
+  #tellCounts(id?: number): void {
+    this.#send({ type: 'report', id, counted: this.#tally.take(), uses: this.#plane?.vmUses ?? [] });
   }
 
   #reportLater(): void {

@@ -1,15 +1,10 @@
 import { open } from 'node:fs/promises';
 import { z } from 'zod';
 import { hasCode } from '../../base/index.ts';
-import { runCommand } from '../../platform/process/index.ts';
 import { poolError } from '../errors.ts';
 import type { ImageDisk } from '../schema.ts';
 import { QCOW2_HEADER_BYTES, qcow2Fault } from './qcow2-header.ts';
-
-/** What `qemu-img` may take: a file that was made to hurt it ends with it, and with nothing else. */
-const LIMITS = ['--as=536870912', '--cpu=5', '--fsize=0', '--core=0', '--nofile=64'];
-const TIMEOUT_MS = 10_000;
-const OUTPUT_LIMIT_BYTES = 256 * 1024;
+import { runQemuImg } from './qemu-img.ts';
 
 /** Of what `qemu-img info --output=json` says, what matters here. */
 const infoSchema = z.object({
@@ -79,23 +74,12 @@ async function imageInfo(
   disk: ImageDisk,
   signal: AbortSignal,
 ): Promise<z.infer<typeof infoSchema>> {
-  const env = { PATH: process.env['PATH'], LC_ALL: 'C' };
   try {
-    // Asked by itself, so that a program that is missing can be told from a disk that it refuses.
-    await runCommand('qemu-img', ['--version'], { env, signal, timeoutMs: TIMEOUT_MS });
-    const args = [...LIMITS, '--', 'qemu-img', 'info', '--output=json', '-f', disk.format, path];
-    const options = { env, signal, timeoutMs: TIMEOUT_MS, maxOutputBytes: OUTPUT_LIMIT_BYTES };
-    const { stdout } = await runCommand('prlimit', args, options);
-    return infoSchema.parse(JSON.parse(stdout));
+    const args = ['info', '--output=json', '-f', disk.format, path];
+    return infoSchema.parse(JSON.parse(await runQemuImg(args, 0, signal)));
   } catch (error) {
     signal.throwIfAborted();
-    if (hasCode(error, 'command_missing')) {
-      throw poolError(
-        'hypervisor_missing',
-        'an image with disks needs qemu-img (Debian package qemu-utils) and prlimit (util-linux) on the gateway',
-        error,
-      );
-    }
+    if (hasCode(error, 'hypervisor_missing')) throw error;
     throw invalid(disk, 'is not read by qemu-img', error);
   }
 }

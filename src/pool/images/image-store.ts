@@ -16,6 +16,8 @@ export interface StoredImage extends Image {
   readonly kernelPath: string;
   /** All layers of the initial RAM file system, one after the other in one file. */
   readonly initrdPath: string;
+  /** Its disks, in the order of the manifest. */
+  readonly diskPaths: readonly string[];
 }
 
 export interface ImportOptions {
@@ -202,6 +204,7 @@ function storedImage(
     manifest,
     kernelPath: join(directory, manifest.kernel.file),
     initrdPath: join(directory, initrdFile(manifest)),
+    diskPaths: (manifest.disks ?? []).map(({ file }) => join(directory, file)),
   };
 }
 

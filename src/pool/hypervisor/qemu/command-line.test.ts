@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import type { MachineDisk } from '../../disks/machine-disk.ts';
 import type { StoredImage } from '../../images/image-store.ts';
 import { imageManifestSchema } from '../../schema.ts';
 import type { Accelerator } from '../hypervisor.ts';
@@ -7,7 +8,7 @@ import { forwardedPorts, type IdentifiedSpec, qemuArguments, qemuProgram } from 
 interface Change {
   readonly architecture?: 'x86_64' | 'aarch64';
   readonly commandLine?: string;
-  readonly diskBytes?: number;
+  readonly disks?: readonly MachineDisk[];
   readonly memoryBytes?: number;
   readonly folder?: string;
 }
@@ -34,9 +35,16 @@ function specOf(change: Change = {}): IdentifiedSpec {
     manifest,
     kernelPath: `${folder}/vmlinuz`,
     initrdPath: `${folder}/base.cpio`,
+    diskPaths: [],
   };
-  const { memoryBytes = 2 ** 27, diskBytes = 0 } = change;
-  return { id: '7f3k', name: 'photos-1', image, configuration: { cpus: 2, memoryBytes, diskBytes } };
+  const { memoryBytes = 2 ** 27, disks = [] } = change;
+  return {
+    id: '7f3k',
+    name: 'photos-1',
+    image,
+    configuration: { cpus: 2, memoryBytes, diskBytes: 0 },
+    disks,
+  };
 }
 
 const argumentsOf = (spec: IdentifiedSpec, accelerator: Accelerator = 'tcg') =>
@@ -93,13 +101,46 @@ describe("QEMU's arguments", () => {
     expect(linesOf({ architecture: 'aarch64' }, 'tcg')).not.toContain('khz');
   });
 
-  test('attach a scratch disk only when there is one', () => {
-    expect(args).not.toContain('-drive');
-    const withDisk = argumentsOf(specOf({ diskBytes: 2 ** 20 }), 'tcg');
-    expect(valuesOf(withDisk, '-drive')).toEqual([
-      expect.stringContaining('file=disk.raw,if=none,id=disk0,format=raw'),
+  test("attach the VM's disks in their order, as open files, and name what an overlay lies over", () => {
+    expect(args).not.toContain('-blockdev');
+    const withDisks = argumentsOf(
+      specOf({
+        disks: [
+          { path: '/vms/photos/data.raw', format: 'raw', sizeBytes: 2 ** 20 },
+          {
+            path: '/vms/photos/0.qcow2',
+            format: 'qcow2',
+            sizeBytes: 2 ** 20,
+            backing: { path: '/images/root.qcow2', format: 'qcow2' },
+          },
+        ],
+      }),
+    );
+    expect(withDisks.join(' ')).not.toMatch(/\/vms|\/images/);
+    expect(valuesOf(withDisks, '-device').filter((device) => device?.startsWith('virtio-blk'))).toEqual([
+      'virtio-blk-device,drive=disk0,werror=report,rerror=report',
+      'virtio-blk-device,drive=disk1,werror=report,rerror=report',
     ]);
-    expect(valuesOf(withDisk, '-device')).toContain('virtio-blk-device,drive=disk0');
+    const nodes = valuesOf(withDisks, '-blockdev').map(
+      (text) => JSON.parse(text ?? '') as Record<string, unknown>,
+    );
+    const file = { driver: 'file', locking: 'on', discard: 'unmap', 'auto-read-only': false };
+    const writable = { ...file, 'read-only': false };
+    expect(nodes).toEqual([
+      { ...writable, 'node-name': 'disk0-file', filename: '/dev/fdset/2' },
+      { driver: 'raw', 'node-name': 'disk0', file: 'disk0-file', discard: 'unmap' },
+      { ...writable, 'node-name': 'disk1-file', filename: '/dev/fdset/3' },
+      { ...file, 'read-only': true, 'node-name': 'disk1-under-file', filename: '/dev/fdset/4' },
+      {
+        driver: 'qcow2',
+        'node-name': 'disk1-under',
+        file: 'disk1-under-file',
+        'read-only': true,
+        backing: null,
+      },
+      { driver: 'qcow2', 'node-name': 'disk1', file: 'disk1-file', discard: 'unmap', backing: 'disk1-under' },
+    ]);
+    expect(valuesOf(withDisks, '-add-fd').slice(1)).toEqual(['fd=8,set=2', 'fd=9,set=3', 'fd=10,set=4']);
   });
 
   test('are those of the accelerator and of the processor', () => {
@@ -130,6 +171,7 @@ describe("QEMU's arguments", () => {
     const withFile = (share: string) => own.map((arg) => (arg === memory ? file(share) : arg));
     expect(memory).toBe('memory-backend-ram,id=memory0,size=128M');
     expect(template).toEqual(withFile('on'));
+    expect(qemuArguments(specOf(), 'tcg', '', 'tap', 'saved')).toEqual([...own, '-incoming', 'defer']);
     expect(clone).toEqual([...withFile('off'), '-incoming', 'defer']);
   });
 

@@ -1,5 +1,7 @@
+import { TRANSLATION_CACHE_BYTES } from '../../machine-cost.ts';
 import type { ImageManifest } from '../../schema.ts';
 import type { Accelerator, MachineSpec } from '../hypervisor.ts';
+import { diskArguments } from './disk-arguments.ts';
 import { GUEST_NETWORK } from './guest-network.ts';
 import { CONSOLE_DESCRIPTOR, inputPath } from './qemu-process.ts';
 import { RUN_FILES } from './run-files.ts';
@@ -12,8 +14,7 @@ export const qemuProgram = (architecture: ImageManifest['architecture']): string
   architecture === 'aarch64' ? 'qemu-system-aarch64' : 'qemu-system-x86_64';
 
 /**
- * The machine and what runs it. A translation cache below 128 MiB gave dead guests on microvm; `-cpu host` aborts where
- * KVM is not whole. `-nodefaults -no-user-config`: no device that is not named. `-sandbox`: QEMU itself can start no
+ * The machine and what runs it. `-cpu host` aborts where KVM is not whole. `-nodefaults -no-user-config`: no device that is not named. `-sandbox`: QEMU itself can start no
  * program and gain no privilege.
  */
 export function machineArguments(
@@ -22,7 +23,10 @@ export function machineArguments(
 ): string[] {
   return [
     ...['-machine', architecture === 'aarch64' ? 'virt' : 'microvm,acpi=on,rtc=on'],
-    ...['-accel', accelerator === 'kvm' ? 'kvm' : 'tcg,thread=multi,tb-size=128'],
+    ...[
+      '-accel',
+      accelerator === 'kvm' ? 'kvm' : `tcg,thread=multi,tb-size=${TRANSLATION_CACHE_BYTES / 2 ** 20}`,
+    ],
     ...['-cpu', 'max', '-nodefaults', '-no-user-config', '-no-reboot', '-display', 'none'],
     ...['-sandbox', 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny'],
   ];
@@ -45,10 +49,10 @@ export const kernelOptions = (
 export type Reach = 'tap' | 'ports';
 
 /**
- * Where the guest's memory is: in QEMU's own; in a file that becomes a template; or copied on write from the file of a
- * template, in which case QEMU waits to be told where the rest of the machine's state is.
+ * Where the guest's memory is: in QEMU's own; in QEMU's own and yet to come; in a file that becomes a template; or copied on
+ * write from the file of a template. One that is saved or a clone waits to be told where the machine's state is.
  */
-export type Memory = 'own' | 'template' | 'clone';
+export type Memory = 'own' | 'saved' | 'template' | 'clone';
 
 /** The places of the files that QEMU gets open, for `inputPath`. Without a template only the first two are there. */
 export const INPUT = { kernel: 0, initrd: 1, memory: 2, state: 3 } as const;
@@ -84,15 +88,6 @@ export function qemuArguments(
     `orilla.ip=${address}/${prefixBits}`,
     `orilla.gateway=${gateway}`,
   ];
-  const disk =
-    configuration.diskBytes > 0
-      ? [
-          '-drive',
-          `file=${RUN_FILES.disk},if=none,id=disk0,format=raw,cache=unsafe,discard=unmap`,
-          '-device',
-          'virtio-blk-device,drive=disk0',
-        ]
-      : [];
   const network =
     reach === 'tap'
       ? 'tap,id=net0,ifname=tap0,script=no,downscript=no'
@@ -111,10 +106,10 @@ export function qemuArguments(
     ...['-mon', 'chardev=monitor0,mode=control'],
     ...['-netdev', network, '-device', `virtio-net-device,netdev=net0,mac=${hardwareAddress}`],
     ...['-object', 'rng-random,id=rng0,filename=/dev/urandom', '-device', 'virtio-rng-device,rng=rng0'],
-    ...disk,
+    ...diskArguments(spec.disks ?? []),
     ...memoryArguments(memory, memorySize(configuration)),
     ...AGENT_ARGUMENTS,
-    ...(memory === 'clone' ? ['-incoming', 'defer'] : []),
+    ...(memory === 'clone' || memory === 'saved' ? ['-incoming', 'defer'] : []),
   ];
 }
 
@@ -126,7 +121,7 @@ function memoryArguments(memory: Memory, size: string): string[] {
   const file = `mem-path=${inputPath(INPUT.memory)},share=${memory === 'template' ? 'on' : 'off'}`;
   return [
     ...['-machine', 'memory-backend=memory0', '-object'],
-    memory === 'own'
+    memory === 'own' || memory === 'saved'
       ? `memory-backend-ram,id=memory0,size=${size}`
       : `memory-backend-file,id=memory0,size=${size},${file}`,
   ];

@@ -22,7 +22,7 @@ import { ALL_LINKS, type MachineLink } from './machine-link.ts';
 export const LINK_TAKEN_STATUS = 75;
 
 /** Threads are all that QEMU may make more of: virtual processors and up to 64 for its disks. */
-const THREADS_LIMIT = 256;
+export const THREADS_LIMIT = 256;
 const DESCRIPTORS_LIMIT = 1024;
 
 export interface Confinement {

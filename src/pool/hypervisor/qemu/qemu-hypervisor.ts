@@ -1,28 +1,34 @@
 import { join } from 'node:path';
-import type { Clock, Random } from '../../../base/index.ts';
-import type { Log } from '../../../platform/telemetry/index.ts';
+import { hasCode, messageOf, type Random } from '../../../base/index.ts';
+import { areUntouched } from '../../disks/machine-disk.ts';
 import type { StoredImage } from '../../images/image-store.ts';
+import { machineCost } from '../../machine-cost.ts';
+import type { Configuration } from '../../schema.ts';
 import type {
   Accelerator,
   Claim,
   Hypervisor,
   LeftMachines,
+  MachineOrigin,
   MachineSpec,
   StartedMachine,
 } from '../hypervisor.ts';
 import { newMachineId } from '../machine-id.ts';
 import type { IdentifiedSpec } from './command-line.ts';
-import { addressesOf, QemuLauncher } from './qemu-launcher.ts';
+import { type SaverDeps, stateLimitMs } from './machine-saver.ts';
+import { receiveState } from './migration.ts';
+import { addressesOf, type Launched, type LaunchRequest, QemuLauncher } from './qemu-launcher.ts';
+import type { QmpClient } from './qmp.ts';
 import { RUN_FILES, readTail } from './run-files.ts';
+import { openState, unusable } from './saved-state.ts';
 import { takeOverMachines } from './takeover.ts';
+import { templateKey } from './template-key.ts';
 import { Templates } from './templates.ts';
 
 /** From spawn to an answering monitor; 100 ms on a quiet machine. */
 const MONITOR_TIMEOUT_MS = 20_000;
 
-export interface QemuDeps {
-  readonly clock: Clock;
-  readonly log: Log;
+export interface QemuDeps extends SaverDeps {
   /** Of it each machine gets its id, and each clone a seed. */
   readonly random: Random;
   /** Which accelerator to use for this image's kernel. */
@@ -38,6 +44,8 @@ export class QemuHypervisor implements Hypervisor {
   readonly #runFolder: string;
   readonly #launcher: QemuLauncher;
   readonly #templates: Templates | undefined;
+  /** As it was chosen last; before the first start the one with which a machine takes more. */
+  #accelerator: Accelerator = 'tcg';
 
   /** @param templateFolder keeps templates from one process of ours to the next; without it every machine is booted. */
   constructor(deps: QemuDeps, runFolder: string, templateFolder?: string) {
@@ -51,14 +59,16 @@ export class QemuHypervisor implements Hypervisor {
 
   async start(wanted: MachineSpec, signal: AbortSignal, claim: Claim): Promise<StartedMachine> {
     const accelerator = await this.#deps.chooseAccelerator(wanted.image, signal);
+    this.#accelerator = accelerator;
     const identify = async (): Promise<IdentifiedSpec> => {
       const id = newMachineId(wanted.name, this.#deps.random);
       await claim(id);
       return { ...wanted, id };
     };
-    const machine =
-      isCloneable(wanted) && (await this.#templates?.start(wanted, identify, accelerator, signal));
-    return machine || this.#boot(await identify(), accelerator, signal);
+    if (wanted.saved !== undefined) return this.#restore(await identify(), wanted.saved, accelerator, signal);
+    const templates = (await isCloneable(wanted)) ? this.#templates : undefined;
+    const machine = await templates?.start(wanted, identify, accelerator, signal);
+    return machine ?? this.#boot(await identify(), accelerator, signal);
   }
 
   /** Ends what is being kept for later starts; machines that were handed out go on. */
@@ -70,25 +80,67 @@ export class QemuHypervisor implements Hypervisor {
     return takeOverMachines({ ...this.#deps, launcher: this.#launcher }, this.#runFolder);
   }
 
+  costOf(configuration: Configuration): number {
+    return machineCost(configuration, this.#accelerator);
+  }
+
   consoleTail(id: string): Promise<string> {
     return readTail(join(this.#launcher.directoryOf(id), RUN_FILES.console));
   }
 
   /** Makes the template of such machines now, where there can be one. @throws `machine_failed`, `disk_full` */
   async prepare(spec: MachineSpec, signal: AbortSignal): Promise<void> {
-    if (!isCloneable(spec)) return;
+    if (!(await isCloneable(spec))) return;
     await this.#templates?.prepare(spec, await this.#deps.chooseAccelerator(spec.image, signal), signal);
   }
 
   #boot(spec: IdentifiedSpec, accelerator: Accelerator, signal: AbortSignal): Promise<StartedMachine> {
-    const inputs = [spec.image.kernelPath, spec.image.initrdPath];
-    const request = { spec, accelerator, memory: 'own', inputs, limitMs: MONITOR_TIMEOUT_MS } as const;
-    return this.#launcher.launch(request, signal, async (launched) => {
+    const request = { spec, accelerator, memory: 'own', limitMs: MONITOR_TIMEOUT_MS } as const;
+    return this.#launch(request, 'boot', signal);
+  }
+
+  /** The machine goes on from where it was saved. */
+  async #restore(
+    spec: IdentifiedSpec,
+    folder: string,
+    accelerator: Accelerator,
+    signal: AbortSignal,
+  ): Promise<StartedMachine> {
+    const { clock } = this.#deps;
+    const { configuration, disks = [] } = spec;
+    const key = await templateKey(spec, accelerator, await this.#launcher.reach());
+    const state = await openState(this.#deps, folder, key, disks);
+    const limitMs = MONITOR_TIMEOUT_MS + stateLimitMs(configuration);
+    try {
+      return await this.#launch(
+        { spec, accelerator, memory: 'saved', limitMs },
+        'saved',
+        signal,
+        (launched, monitor) => receiveState(clock, monitor, launched, state, launched.waiting),
+      );
+    } catch (error) {
+      signal.throwIfAborted();
+      if (hasCode(error, 'disk_full', 'disk_in_use', 'hypervisor_missing')) throw error;
+      throw unusable(folder, messageOf(error), error);
+    }
+  }
+
+  /** @param bringUp what is to be done before the guest runs. */
+  #launch(
+    request: Omit<LaunchRequest, 'inputs'>,
+    origin: MachineOrigin,
+    signal: AbortSignal,
+    bringUp: (launched: Launched, monitor: QmpClient) => Promise<void> = async () => undefined,
+  ): Promise<StartedMachine> {
+    const { image } = request.spec;
+    const inputs = [image.kernelPath, image.initrdPath];
+    return this.#launcher.launch({ ...request, inputs }, signal, async (launched) => {
       const monitor = await this.#launcher.monitorOf(launched);
       try {
-        const addresses = await addressesOf(launched, monitor, spec.image.manifest.http.port);
+        await bringUp(launched, monitor);
+        const addresses = await addressesOf(launched, monitor, image.manifest.http.port);
         const { startedAtMs } = launched;
-        return { ...this.#launcher.machineOf(launched, accelerator, addresses), startedAtMs, origin: 'boot' };
+        return { ...this.#launcher.machineOf(launched, addresses), startedAtMs, origin };
       } finally {
         monitor.close();
       }
@@ -96,5 +148,9 @@ export class QemuHypervisor implements Hypervisor {
   }
 }
 
-/** On arm64 QEMU puts the kernel into memory in another way; nobody has tried there. */
-const isCloneable = ({ image }: MachineSpec): boolean => image.manifest.architecture === 'x86_64';
+/**
+ * On arm64 QEMU puts the kernel into memory in another way; nobody has tried there. And what a template's guest has read of
+ * its disks, which are empty, would be wrong on others.
+ */
+const isCloneable = async ({ image, disks = [] }: MachineSpec): Promise<boolean> =>
+  image.manifest.architecture === 'x86_64' && (await areUntouched(disks));

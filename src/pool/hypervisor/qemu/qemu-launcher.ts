@@ -1,9 +1,11 @@
-import { chmod, chown, mkdir, rm, truncate, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { type Clock, deadline, systemCode } from '../../../base/index.ts';
-import type { Log } from '../../../platform/telemetry/index.ts';
 import { poolError } from '../../errors.ts';
+import { machineCost } from '../../machine-cost.ts';
 import type { Accelerator, Address, Machine } from '../hypervisor.ts';
+import { cgroupSupport } from './cgroup-support.ts';
+import { MachineCgroups } from './cgroups.ts';
 import {
   forwardedPorts,
   type IdentifiedSpec,
@@ -14,12 +16,16 @@ import {
 } from './command-line.ts';
 import { LINK_TAKEN_STATUS } from './confinement.ts';
 import { type ConfinementSupport, confinementSupport } from './confinement-support.ts';
+import { diskFiles } from './disk-arguments.ts';
+import { checkDisksFree } from './disk-lock.ts';
 import { guestClockOption } from './guest-clock.ts';
 import { ALL_LINKS, linksFor, type MachineLink } from './machine-link.ts';
-import { writeMachineRecord } from './machine-record.ts';
-import { QemuProcess, type RunningQemu } from './qemu-process.ts';
+import { type MachineRecord, writeMachineRecord } from './machine-record.ts';
+import { type SaveableMachine, type SaverDeps, saveMachine } from './machine-saver.ts';
+import { QemuProcess } from './qemu-process.ts';
 import { QmpClient } from './qmp.ts';
 import { keepShort, lastWordsIn, RUN_FILES } from './run-files.ts';
+import { templateKey } from './template-key.ts';
 
 /** sockaddr_un.sun_path has 108 octets, one of them the final NUL (unix(7)). */
 const SOCKET_PATH_LIMIT = 107;
@@ -38,25 +44,21 @@ export interface LaunchRequest {
 }
 
 /** A QEMU that was started; `waiting` aborts when it ended, took too long or is no longer wanted. */
-export interface Launched {
-  readonly qemu: QemuProcess;
-  readonly directory: string;
-  readonly link: MachineLink | undefined;
+export interface Launched extends SaveableMachine {
   readonly startedAtMs: number;
   readonly waiting: AbortSignal;
 }
 
 /** Starts QEMU processes, each in a run directory below one folder, and confined where that can be. */
 export class QemuLauncher {
-  readonly #clock: Clock;
-  readonly #log: Log;
+  readonly #deps: SaverDeps;
   readonly #runFolder: string;
   #support: Promise<ConfinementSupport> | undefined;
   #lastReason: string | undefined;
+  #cgroups: Promise<MachineCgroups | undefined> | undefined;
 
-  constructor(deps: { clock: Clock; log: Log }, runFolder: string) {
-    this.#clock = deps.clock;
-    this.#log = deps.log;
+  constructor(deps: SaverDeps, runFolder: string) {
+    this.#deps = deps;
     this.#runFolder = runFolder;
   }
 
@@ -70,10 +72,20 @@ export class QemuLauncher {
     if (support.isConfined) return 'tap';
     this.#support = undefined;
     if (support.reason !== this.#lastReason) {
-      this.#log.warn({ reason: support.reason }, 'machines run as our own user, unconfined');
+      this.#deps.log.warn({ reason: support.reason }, 'machines run as our own user, unconfined');
     }
     this.#lastReason = support.reason;
     return 'ports';
+  }
+
+  /** The machines' limits by the kernel, where they can be had. */
+  cgroups(): Promise<MachineCgroups | undefined> {
+    this.#cgroups ??= cgroupSupport().then((support) => {
+      if (support.hasLimits) return new MachineCgroups(support.folder, this.#runFolder);
+      this.#deps.log.warn({ reason: support.reason }, 'machines have no limits of memory and processor time');
+      return undefined;
+    });
+    return this.#cgroups;
   }
 
   /**
@@ -105,34 +117,52 @@ export class QemuLauncher {
     link?: MachineLink,
   ): Promise<Outcome> {
     const directory = this.directoryOf(spec.id);
-    const { architecture, http } = spec.image.manifest;
+    const { image, configuration, disks = [] } = spec;
+    const { architecture, http } = image.manifest;
+    const { cpus } = configuration;
+    const memoryBytes = machineCost(configuration, accelerator);
+    const cgroups = await this.cgroups();
+    const { clock } = this.#deps;
     let qemu: QemuProcess | undefined;
     try {
-      await makeRunDirectory(directory, spec.configuration.diskBytes, link?.userId);
-      await writeMachineRecord(directory, { accelerator, port: http.port, linkIndex: link?.index });
-      const startedAtMs = this.#clock.monotonicMs();
+      await makeRunDirectory(directory, link?.userId);
+      const record: MachineRecord = {
+        accelerator,
+        port: http.port,
+        linkIndex: link?.index,
+        imageDigest: image.digest,
+        configuration,
+        key: await templateKey(spec, accelerator, link ? 'tap' : 'ports'),
+        disks: [...disks],
+      };
+      await writeMachineRecord(directory, record);
+      await checkDisksFree(this.#runFolder, spec.id, disks);
+      const startedAtMs = clock.monotonicMs();
       const clockOption = await guestClockOption();
+      const cgroup = await cgroups?.make(spec.id, { memoryBytes, cpus });
       qemu = await QemuProcess.spawn({
         program: qemuProgram(architecture),
         args: qemuArguments(spec, accelerator, clockOption, link ? 'tap' : 'ports', memory),
         directory,
         inputs,
+        diskFiles: diskFiles(disks),
         confinement: link && {
           link,
           port: http.port,
           hostPid: process.pid,
           needsKvm: accelerator === 'kvm',
         },
+        cgroup,
       });
       const reasons = [signal, qemu.ended];
-      if (limitMs !== undefined) reasons.push(deadline(this.#clock, limitMs, `not up within ${limitMs} ms`));
+      if (limitMs !== undefined) reasons.push(deadline(clock, limitMs, `not up within ${limitMs} ms`));
       const waiting = AbortSignal.any(reasons);
-      return await bringUp({ qemu, directory, link, startedAtMs, waiting });
+      return await bringUp({ qemu, directory, link, record, startedAtMs, waiting });
     } catch (error) {
       await qemu?.kill();
       const status = (await qemu?.exited)?.status;
-      const lastWords = qemu ? await lastWordsIn(directory) : '';
-      await rm(directory, { recursive: true, force: true });
+      const lastWords = qemu ? await this.#lastWordsOf(spec.id) : '';
+      await this.#clear(spec.id);
       signal.throwIfAborted();
       if (link && status === LINK_TAKEN_STATUS) throw new LinkTaken();
       if (systemCode(error) === 'ENOSPC') throw poolError('disk_full', `no room in ${directory}`, error);
@@ -143,21 +173,20 @@ export class QemuLauncher {
 
   /** Connects to QEMU's monitor. When that answers, all that QEMU was given is there and in order. */
   monitorOf({ directory, waiting }: Launched): Promise<QmpClient> {
-    return QmpClient.connect(this.#clock, join(directory, RUN_FILES.monitor), waiting);
+    return QmpClient.connect(this.#deps.clock, join(directory, RUN_FILES.monitor), waiting);
   }
 
   /** A machine of what was launched, or taken over, from now on the caller's: its directory goes when it ends. */
-  machineOf(
-    { qemu, directory }: { readonly qemu: RunningQemu; readonly directory: string },
-    accelerator: Accelerator,
-    addresses: Machine['addresses'],
-  ): Machine {
-    const keeping = keepLogsShort(this.#clock, directory, qemu.ended);
+  machineOf(machine: SaveableMachine, addresses: Machine['addresses']): Machine {
+    const { qemu, directory, record } = machine;
+    const { clock, log } = this.#deps;
+    const id = basename(directory);
+    const keeping = keepLogsShort(clock, directory, qemu.ended);
     const exited = qemu.exited.then(async ({ reason }) => {
       await keeping;
-      const lastWords = await lastWordsIn(directory);
-      await rm(directory, { recursive: true, force: true }).catch((err: unknown) =>
-        this.#log.warn({ err, directory }, 'run directory not removed'),
+      const lastWords = await this.#lastWordsOf(id);
+      await this.#clear(id).catch((err: unknown) =>
+        log.warn({ err, directory }, 'run directory not removed'),
       );
       return lastWords === '' ? reason : `${reason}: ${lastWords}`;
     });
@@ -165,8 +194,54 @@ export class QemuLauncher {
       await qemu.kill();
       await exited;
     };
-    return { id: basename(directory), pid: qemu.pid, addresses, accelerator, exited, stop };
+    return {
+      id,
+      pid: qemu.pid,
+      addresses,
+      accelerator: record.accelerator,
+      exited,
+      stop,
+      suspend: async (folder, signal) => {
+        await saveMachine(this.#deps, machine, 'suspend', folder, signal);
+        await stop();
+      },
+      snapshot: (folder, signal) => saveMachine(this.#deps, machine, 'snapshot', folder, signal),
+      shutDown: async (limitMs) => {
+        await powerDown(clock, machine, limitMs);
+        await stop();
+      },
+    };
   }
+
+  /** What there is to say of a QEMU's end beside its status. */
+  async #lastWordsOf(id: string): Promise<string> {
+    const cgroups = await this.cgroups();
+    if (await cgroups?.ranOutOfMemory(id))
+      return 'the machine took more memory than its limit (out of memory)';
+    return lastWordsIn(this.directoryOf(id));
+  }
+
+  /** Removes what an ended machine had here. */
+  async #clear(id: string): Promise<void> {
+    await rm(this.directoryOf(id), { recursive: true, force: true });
+    await (await this.cgroups())?.remove(id);
+  }
+}
+
+/** Presses the guest's power button, and waits for what it makes of that. */
+async function powerDown(clock: Clock, { qemu, directory }: SaveableMachine, limitMs: number): Promise<void> {
+  const patience = AbortSignal.any([qemu.ended, deadline(clock, limitMs, 'the guest does not power off')]);
+  try {
+    const monitor = await QmpClient.connect(clock, join(directory, RUN_FILES.monitor), patience);
+    await monitor.execute('system_powerdown').finally(() => monitor.close());
+  } catch {
+    // A monitor that does not take it has no guest that will: it is ended.
+    return;
+  }
+  await new Promise<void>((resolve) => {
+    if (patience.aborted) resolve();
+    else patience.addEventListener('abort', () => resolve(), { once: true });
+  });
 }
 
 /** Where connections to the guest's HTTP server go. */
@@ -197,17 +272,11 @@ function checkSocketPath(path: string): void {
  * @param userId of a confined QEMU. In the directory it can make its sockets; what is ours there it can neither remove nor
  *   replace (the sticky bit).
  */
-async function makeRunDirectory(directory: string, diskBytes: number, userId?: number): Promise<void> {
+async function makeRunDirectory(directory: string, userId?: number): Promise<void> {
   await mkdir(directory, { recursive: true, mode: 0o700 });
-  if (userId !== undefined) {
-    await chown(directory, 0, userId);
-    await chmod(directory, 0o1770);
-  }
-  if (diskBytes === 0) return;
-  const disk = join(directory, RUN_FILES.disk);
-  await writeFile(disk, '', { mode: 0o600 });
-  await truncate(disk, diskBytes);
-  if (userId !== undefined) await chown(disk, userId, userId);
+  if (userId === undefined) return;
+  await chown(directory, 0, userId);
+  await chmod(directory, 0o1770);
 }
 
 /** Until QEMU has ended. */

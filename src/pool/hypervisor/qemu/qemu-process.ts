@@ -3,13 +3,24 @@ import { once } from 'node:events';
 import { access, constants, type FileHandle, open } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { poolError } from '../../errors.ts';
+import { commandInCgroup } from './cgroups.ts';
 import { type Confinement, confinedCommand } from './confinement.ts';
 import { openLog, RUN_FILES } from './run-files.ts';
+
+/** A disk's file, or one that it lies over. */
+export interface DiskFile {
+  readonly path: string;
+  readonly isWritable: boolean;
+}
 
 /** The first descriptor after standard input, output and error: the console's file. */
 export const CONSOLE_DESCRIPTOR = 3;
 /** That of the first input; the others follow. */
 export const INPUT_DESCRIPTOR = 4;
+/** There are no more inputs. */
+const INPUT_LIMIT = 4;
+/** That of the first file of a disk; the others follow. */
+export const DISK_DESCRIPTOR = INPUT_DESCRIPTOR + INPUT_LIMIT;
 
 export interface QemuLaunch {
   /** `qemu-system-…` */
@@ -19,8 +30,12 @@ export interface QemuLaunch {
   readonly directory: string;
   /** Files that it gets open, because it may not walk to them: the path of the n-th is `inputPath(n)`. */
   readonly inputs: readonly string[];
+  /** Those of its disks, which it gets open as well: the n-th is descriptor `DISK_DESCRIPTOR` + n. */
+  readonly diskFiles: readonly DiskFile[];
   /** Without it, it runs as we do and in our network. */
   readonly confinement?: Confinement | undefined;
+  /** The folder of the cgroup that limits it. */
+  readonly cgroup?: string | undefined;
 }
 
 /** By which path QEMU opens what it was given as a descriptor. */
@@ -60,18 +75,24 @@ export class QemuProcess implements RunningQemu {
    *
    * @throws `hypervisor_missing`, or the system's error.
    */
-  static async spawn({ program, args, directory, inputs, confinement }: QemuLaunch): Promise<QemuProcess> {
-    const command = [await findProgram(program), ...args];
-    const [file = '', rest] = confinement
-      ? confinedCommand(confinement, command)
-      : [command[0], command.slice(1)];
+  static async spawn(launch: QemuLaunch): Promise<QemuProcess> {
+    const { program, args, directory, inputs, confinement, cgroup } = launch;
+    const command: [string, readonly string[]] = [await findProgram(program), args];
+    const confined = confinement ? confinedCommand(confinement, command.flat()) : command;
+    const [file, rest] = cgroup === undefined ? confined : commandInCgroup(cgroup, confined.flat());
     const opened: FileHandle[] = [];
     try {
       const errors = await openLog(join(directory, RUN_FILES.errors));
       opened.push(errors);
       opened.push(await openLog(join(directory, RUN_FILES.console)));
       for (const path of inputs) opened.push(await openInput(path, confinement !== undefined));
-      const [, ...passed] = opened.map(({ fd }) => fd);
+      const [, ...passed]: (number | 'ignore')[] = opened.map(({ fd }) => fd);
+      for (let index = inputs.length; index < INPUT_LIMIT; index += 1) passed.push('ignore');
+      for (const { path, isWritable } of launch.diskFiles) {
+        const handle = await open(path, isWritable ? 'r+' : 'r');
+        opened.push(handle);
+        passed.push(handle.fd);
+      }
       const child = spawn(file, rest, {
         cwd: directory,
         detached: true,

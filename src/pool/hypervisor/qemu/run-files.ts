@@ -9,11 +9,10 @@ export const RUN_FILES = {
   agent: 'agt',
   /** The socket to QEMU's guest agent in the guest. */
   commands: 'qga',
-  /** The socket by which a machine's state leaves it. */
-  state: 'out',
+  /** The socket by which a machine's state leaves it, or comes to it. */
+  state: 'mig',
   console: 'console.log',
   errors: 'qemu.log',
-  disk: 'disk.raw',
   /** What another process has to know to take the machine over; ours, and never QEMU's to change. */
   record: 'machine.json',
 } as const;

@@ -10,12 +10,15 @@ import { AdoptedQemu } from './adopted-qemu.ts';
 import { NAME_PREFIX } from './command-line.ts';
 import { machineLink } from './machine-link.ts';
 import { readMachineRecord } from './machine-record.ts';
+import { callOffSaving, runStateOf } from './migration.ts';
 import { addressesOf, type QemuLauncher } from './qemu-launcher.ts';
 import { QmpClient } from './qmp.ts';
 import { RUN_FILES } from './run-files.ts';
 
 /** A monitor answers in milliseconds, on a busy host in a second. */
 const MONITOR_LIMIT_MS = 5000;
+/** Of a machine that we were saving when we died: before, while and after its state was written (QEMU, `RunState`). */
+const AT_REST: readonly (string | undefined)[] = ['paused', 'finish-migrate', 'postmigrate'];
 
 export interface TakeoverDeps {
   readonly clock: Clock;
@@ -24,7 +27,7 @@ export interface TakeoverDeps {
 }
 
 /**
- * Takes over the QEMUs of ours that work below the run folder, and leaves nothing else there, neither process nor file. One
+ * Takes over the QEMUs of ours that work below the run folder, and leaves nothing else of ours, neither process nor file. One
  * is known by the directory in which it works, which the kernel tells and no other QEMU can get into; there lies what was
  * written before it was started.
  */
@@ -46,6 +49,7 @@ export async function takeOverMachines(deps: TakeoverDeps, runFolder: string): P
   for (const name of await namesIn(runFolder)) {
     if (!kept.has(name)) await rm(join(runFolder, name), { recursive: true, force: true });
   }
+  await (await deps.launcher.cgroups())?.removeAllBut(kept);
   return { machines, endedCount: taken.length - machines.length };
 }
 
@@ -59,7 +63,7 @@ async function takeOver(
   const directory = launcher.directoryOf(id);
   const record = await readMachineRecord(directory);
   if (!record) throw poolError('machine_failed', `no record says what runs in ${directory}`);
-  const { accelerator, port, linkIndex } = record;
+  const { port, linkIndex } = record;
   const link = linkIndex === undefined ? undefined : machineLink(linkIndex);
   const qemu = new AdoptedQemu(clock, identity);
   const patience = AbortSignal.any([qemu.ended, deadline(clock, MONITOR_LIMIT_MS, 'the monitor is silent')]);
@@ -68,12 +72,14 @@ async function takeOver(
   patience.addEventListener('abort', hangUp, { once: true });
   try {
     const { name } = (await monitor.execute('query-name')) as { name?: string };
-    const { status } = (await monitor.execute('query-status')) as { status?: string };
-    if (name !== `${NAME_PREFIX}${id}` || status !== 'running') {
+    const status = await runStateOf(monitor);
+    const isBeingSaved = AT_REST.includes(status);
+    if (name !== `${NAME_PREFIX}${id}` || (status !== 'running' && !isBeingSaved)) {
       throw poolError('machine_failed', `QEMU says that it is ${name}, ${status}`);
     }
+    if (isBeingSaved) await callOffSaving(clock, monitor, patience);
     const addresses = await addressesOf({ link }, monitor, port);
-    return launcher.machineOf({ qemu, directory }, accelerator, addresses);
+    return launcher.machineOf({ qemu, directory, link, record }, addresses);
   } finally {
     patience.removeEventListener('abort', hangUp);
     monitor.close();

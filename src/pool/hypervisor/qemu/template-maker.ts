@@ -1,16 +1,14 @@
-import { once } from 'node:events';
 import { createReadStream, createWriteStream } from 'node:fs';
-import { chown, stat } from 'node:fs/promises';
-import { createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { type Clock, deadline, messageOf, type Random } from '../../../base/index.ts';
 import type { Log } from '../../../platform/telemetry/index.ts';
-import { poolError } from '../../errors.ts';
+import { areUntouched } from '../../disks/machine-disk.ts';
 import { probeHttp, untilReady } from '../../readiness.ts';
 import type { Accelerator, StartedMachine } from '../hypervisor.ts';
 import type { IdentifiedSpec } from './command-line.ts';
 import { GuestAgent, resumeMessage } from './guest-agent.ts';
+import { callOffSaving, sendState } from './migration.ts';
 import { addressesOf, type Launched, type QemuLauncher } from './qemu-launcher.ts';
 import type { QmpClient } from './qmp.ts';
 import { RUN_FILES } from './run-files.ts';
@@ -21,15 +19,14 @@ const HELLO_PER_BOOT = 0.5;
 const LEAST_HELLO_MS = 1000;
 /** A guest that answers comes to rest, and goes on, in milliseconds. */
 const AGENT_TIMEOUT_MS = 10_000;
-const MIGRATION_LOOK_INTERVAL_MS = 5;
 /** Holds the header of a Linux kernel, whose setup part has at most 65 sectors (Linux, Documentation/arch/x86/boot). */
 const KERNEL_PART_BYTES = 64 * 1024;
 /** A microvm's has some 64 KiB. */
 const STATE_LIMIT_BYTES = 64 * 2 ** 20;
-/** Only state is sent; the memory is in its file already. */
-export const SHARED_MEMORY_STAYS = {
-  capabilities: [{ capability: 'x-ignore-shared', state: true }],
-};
+/** Whether only state is sent, because the memory is in its file already. */
+export const sharedMemoryStays = (state: boolean) => ({
+  capabilities: [{ capability: 'x-ignore-shared', state }],
+});
 
 export interface TemplateMakerDeps {
   readonly clock: Clock;
@@ -68,7 +65,7 @@ export function bootTemplate(
     try {
       const addresses = await addressesOf(launched, monitor, image.manifest.http.port);
       await untilReady(clock, probeHttp, addresses[0], image.manifest.http.readyPath, waiting);
-      const machine = () => launcher.machineOf(launched, accelerator, addresses);
+      const machine = () => launcher.machineOf(launched, addresses);
       const bootMs = clock.monotonicMs() - startedAtMs;
       const asItIs = (isPossible: boolean): TemplateBoot => {
         log.info({ image: image.digest, isPossible }, 'no template made');
@@ -113,7 +110,7 @@ async function pause(clock: Clock, agent: GuestAgent, waiting: AbortSignal): Pro
   await agent.hear('paused', AbortSignal.any([waiting, deadline(clock, AGENT_TIMEOUT_MS)]));
 }
 
-/** Lets a guest that was brought to rest go on, as itself. */
+/** Lets a guest that was brought to rest go on, as itself; what of it may be saved later is all of it again. */
 async function goOn(
   { clock, random }: TemplateMakerDeps,
   monitor: QmpClient,
@@ -121,85 +118,36 @@ async function goOn(
   name: string,
   waiting: AbortSignal,
 ): Promise<void> {
-  await monitor.execute('cont');
+  const patience = AbortSignal.any([waiting, deadline(clock, AGENT_TIMEOUT_MS)]);
+  await callOffSaving(clock, monitor, patience);
+  await monitor.execute('migrate-set-capabilities', sharedMemoryStays(false));
   agent.tell(resumeMessage(name, clock.nowMs(), random));
-  await agent.hear('resumed', AbortSignal.any([waiting, deadline(clock, AGENT_TIMEOUT_MS)]));
+  await agent.hear('resumed', patience);
 }
 
 /**
- * Whether the state is in its file and the guest has not used its disk: it would miss on a clone's, which is empty, what it
- * wrote. `undefined` when the state could not be kept.
+ * Whether the state is in its file and the guest has not used its disks: it would miss on a clone's, which are empty, what
+ * it wrote. `undefined` when the state could not be kept.
  */
 async function keepState(
   { clock, log }: TemplateMakerDeps,
   monitor: QmpClient,
   launched: Launched,
-  { image, configuration }: IdentifiedSpec,
+  { image, disks = [] }: IdentifiedSpec,
   template: Template,
 ): Promise<boolean | undefined> {
+  const { waiting } = launched;
   try {
     const kernelPart = createReadStream(image.kernelPath, { end: KERNEL_PART_BYTES - 1 });
     await pipeline(kernelPart, createWriteStream(template.kernel, { mode: 0o644 }));
-    await saveState(clock, monitor, launched, template.state);
-    const disk = join(launched.directory, RUN_FILES.disk);
-    return configuration.diskBytes === 0 || (await stat(disk)).blocks === 0;
+    await monitor.execute('migrate-set-capabilities', sharedMemoryStays(true));
+    const write = (state: AsyncIterable<Buffer>) =>
+      pipeline(state, createWriteStream(template.state, { mode: 0o644 }), { signal: waiting });
+    await sendState(clock, monitor, launched, STATE_LIMIT_BYTES, write, waiting);
+    return await areUntouched(disks);
   } catch (error) {
-    launched.waiting.throwIfAborted();
+    waiting.throwIfAborted();
     log.warn({ image: image.digest, reason: messageOf(error) }, 'the state of a machine was not kept');
     return undefined;
-  }
-}
-
-/** QEMU sends the state to a socket of ours: it may start no program to write it, and this QEMU takes no file's name. */
-async function saveState(
-  clock: Clock,
-  monitor: QmpClient,
-  { directory, link, waiting }: Launched,
-  path: string,
-): Promise<void> {
-  const socketPath = join(directory, RUN_FILES.state);
-  const server = createServer().listen(socketPath);
-  try {
-    await once(server, 'listening', { signal: waiting });
-    if (link) await chown(socketPath, link.userId, link.userId);
-    const writing = firstVisitor(server, waiting).then((socket) =>
-      pipeline(socket, limited, createWriteStream(path, { mode: 0o644 }), { signal: waiting }),
-    );
-    let cause: unknown;
-    writing.catch((error: unknown) => {
-      cause = error;
-    });
-    await monitor.execute('migrate-set-capabilities', SHARED_MEMORY_STAYS);
-    await monitor.execute('migrate', { uri: `unix:${RUN_FILES.state}` });
-    // Also where the writing fails: until QEMU is done with it, it cannot go on.
-    await untilMigrated(clock, monitor, waiting).catch((error: unknown) => {
-      throw cause ?? error;
-    });
-    await writing;
-  } finally {
-    server.close();
-  }
-}
-
-async function firstVisitor(server: Server, signal: AbortSignal): Promise<Socket> {
-  const [socket] = (await once(server, 'connection', { signal })) as [Socket];
-  return socket;
-}
-
-async function* limited(chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
-  let sizeBytes = 0;
-  for await (const chunk of chunks) {
-    sizeBytes += chunk.length;
-    if (sizeBytes > STATE_LIMIT_BYTES) throw poolError('machine_failed', "the machine's state has no end");
-    yield chunk;
-  }
-}
-
-async function untilMigrated(clock: Clock, monitor: QmpClient, signal: AbortSignal): Promise<void> {
-  for (;;) {
-    const { status } = (await monitor.execute('query-migrate')) as { status?: string };
-    if (status === 'completed') return;
-    if (status === 'failed') throw poolError('machine_failed', 'QEMU: the state could not be written');
-    await clock.sleep(MIGRATION_LOOK_INTERVAL_MS, signal);
   }
 }

@@ -1,6 +1,8 @@
+import { open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Clock, hasCode, messageOf, type Random } from '../../../base/index.ts';
 import type { Log } from '../../../platform/telemetry/index.ts';
+import type { MachineDisk } from '../../disks/machine-disk.ts';
 import type { Accelerator, MachineSpec, StartedMachine } from '../hypervisor.ts';
 import { newMachineId } from '../machine-id.ts';
 import { type IdentifiedSpec, INPUT } from './command-line.ts';
@@ -9,7 +11,7 @@ import { addressesOf, type QemuLauncher } from './qemu-launcher.ts';
 import { INPUT_DESCRIPTOR } from './qemu-process.ts';
 import { RUN_FILES } from './run-files.ts';
 import { templateKey } from './template-key.ts';
-import { bootTemplate, SHARED_MEMORY_STAYS, type TemplateBoot } from './template-maker.ts';
+import { bootTemplate, sharedMemoryStays, type TemplateBoot } from './template-maker.ts';
 import { type Template, TemplateStore } from './template-store.ts';
 
 /** A clone is up in 0.1 s; one that is not by now has a damaged memory, or a host with no time for it. */
@@ -58,6 +60,8 @@ export class Templates {
     const booted = await this.#boot(key, template, identify, accelerator, signal);
     if (!booted.isTaken) return booted.machine;
     try {
+      // A disk has one writer at a time.
+      if (wanted.disks?.length) await booted.ended;
       // It goes on as a clone of itself: its memory was the template's, whose file it would write to for as long as it lives.
       const machine = await this.#clone(key, identify, accelerator, signal);
       return machine && { ...machine, startedAtMs: booted.startedAtMs, origin: 'boot' };
@@ -72,9 +76,16 @@ export class Templates {
     if (await this.#store.find(key)) return;
     const template = await this.#begin(key, wanted);
     if (!template) return;
-    const spec = { ...wanted, id: newMachineId('template', this.#deps.random) };
-    const booted = await this.#boot(key, template, async () => spec, accelerator, signal);
+    const inTemplate = (index: number) => join(template.directory, `disk${index}`);
+    const disks = wanted.disks?.map((disk, index) => ({ ...disk, path: inTemplate(index) })) ?? [];
+    const spec = { ...wanted, name: 'template', id: newMachineId('template', this.#deps.random), disks };
+    const identify = async () => {
+      await makeEmpty(disks);
+      return spec;
+    };
+    const booted = await this.#boot(key, template, identify, accelerator, signal);
     await (booted.isTaken ? booted.ended : booted.machine.stop());
+    for (const { path } of disks) await rm(path, { force: true });
   }
 
   /** Resolves when all that was made is safe on the disk. */
@@ -118,13 +129,13 @@ export class Templates {
         // Before the guest runs: what it was reading from must be open when it goes on.
         const agent = await GuestAgent.connect(clock, join(directory, RUN_FILES.agent), waiting);
         agent.tell(resumeMessage(spec.name, clock.nowMs(), random));
-        await monitor.execute('migrate-set-capabilities', SHARED_MEMORY_STAYS);
+        await monitor.execute('migrate-set-capabilities', sharedMemoryStays(true));
         await monitor.execute('migrate-incoming', { uri: `fd:${INPUT_DESCRIPTOR + INPUT.state}` });
         await agent.hear('resumed', waiting);
         agent.close();
         const addresses = await addressesOf(launched, monitor, spec.image.manifest.http.port);
         const { startedAtMs } = launched;
-        return { ...launcher.machineOf(launched, accelerator, addresses), startedAtMs, origin: 'clone' };
+        return { ...launcher.machineOf(launched, addresses), startedAtMs, origin: 'clone' };
       } finally {
         monitor.close();
       }
@@ -175,5 +186,13 @@ export class Templates {
       )
       .finally(() => this.#keeping.delete(keeping));
     this.#keeping.add(keeping);
+  }
+}
+
+/** What a clone's guest sees of its disks, which are as empty as these. */
+async function makeEmpty(disks: readonly MachineDisk[]): Promise<void> {
+  for (const { path, sizeBytes } of disks) {
+    await using handle = await open(path, 'wx', 0o600);
+    await handle.truncate(sizeBytes);
   }
 }
