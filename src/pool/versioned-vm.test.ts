@@ -62,6 +62,7 @@ const hypervisor: Hypervisor = {
   },
   takeOver: async () => ({ machines: [], endedCount: 0 }),
   consoleTail: async () => '',
+  close: async () => undefined,
   costOf: () => 0,
 };
 

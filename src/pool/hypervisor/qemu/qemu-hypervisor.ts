@@ -33,6 +33,8 @@ export interface QemuDeps extends SaverDeps {
   readonly random: Random;
   /** Which accelerator to use for this image's kernel. */
   readonly chooseAccelerator: (image: StoredImage, signal: AbortSignal) => Promise<Accelerator>;
+  /** How much of the host's memory machines may take that wait for their VM, at this moment; without it none does. */
+  readonly warmLimitBytes?: () => number;
 }
 
 /**
@@ -60,8 +62,7 @@ export class QemuHypervisor implements Hypervisor {
   async start(wanted: MachineSpec, signal: AbortSignal, claim: Claim): Promise<StartedMachine> {
     const accelerator = await this.#deps.chooseAccelerator(wanted.image, signal);
     this.#accelerator = accelerator;
-    const identify = async (): Promise<IdentifiedSpec> => {
-      const id = newMachineId(wanted.name, this.#deps.random);
+    const identify = async (id = newMachineId(wanted.name, this.#deps.random)): Promise<IdentifiedSpec> => {
       await claim(id);
       return { ...wanted, id };
     };
@@ -71,7 +72,6 @@ export class QemuHypervisor implements Hypervisor {
     return machine ?? this.#boot(await identify(), accelerator, signal);
   }
 
-  /** Ends what is being kept for later starts; machines that were handed out go on. */
   async close(): Promise<void> {
     await this.#templates?.close();
   }

@@ -5,17 +5,14 @@ import type { Log } from '../../../platform/telemetry/index.ts';
 import type { MachineDisk } from '../../disks/machine-disk.ts';
 import type { Accelerator, MachineSpec, StartedMachine } from '../hypervisor.ts';
 import { newMachineId } from '../machine-id.ts';
-import { type IdentifiedSpec, INPUT } from './command-line.ts';
-import { GuestAgent, resumeMessage } from './guest-agent.ts';
-import { addressesOf, type QemuLauncher } from './qemu-launcher.ts';
-import { INPUT_DESCRIPTOR } from './qemu-process.ts';
-import { RUN_FILES } from './run-files.ts';
+import { prepareClone, startClone, type WaitingMachine } from './cloning.ts';
+import type { IdentifiedSpec } from './command-line.ts';
+import type { QemuLauncher } from './qemu-launcher.ts';
 import { templateKey } from './template-key.ts';
-import { bootTemplate, sharedMemoryStays, type TemplateBoot } from './template-maker.ts';
+import { bootTemplate, type TemplateBoot } from './template-maker.ts';
 import { type Template, TemplateStore } from './template-store.ts';
+import { WarmMachines, type WarmMachinesDeps, type WarmRequest } from './warm-machines.ts';
 
-/** A clone is up in 0.1 s; one that is not by now has a damaged memory, or a host with no time for it. */
-const CLONE_LIMIT_MS = 10_000;
 /** How often a template that comes to nothing is tried, in one process of ours. */
 const ATTEMPTS = 3;
 
@@ -24,10 +21,12 @@ export interface TemplatesDeps {
   readonly log: Log;
   readonly random: Random;
   readonly launcher: QemuLauncher;
+  /** How much of the host's memory machines may take that wait for their VM; without it none does. */
+  readonly warmLimitBytes?: (() => number) | undefined;
 }
 
-/** Makes a machine's id the VM's, and gives what to start with it. */
-type Identify = () => Promise<IdentifiedSpec>;
+/** Makes a machine's id the VM's, that of a new one if none is given, and gives what to start with it. */
+type Identify = (id?: string) => Promise<IdentifiedSpec>;
 
 /** Machines that begin where another had booted to. */
 export class Templates {
@@ -36,10 +35,16 @@ export class Templates {
   /** By the key of a template: how often it came to nothing. */
   readonly #failures = new Map<string, number>();
   readonly #keeping = new Set<Promise<void>>();
+  readonly #warm: WarmMachines | undefined;
 
   constructor(deps: TemplatesDeps, folder: string) {
     this.#deps = deps;
     this.#store = new TemplateStore(deps, folder);
+    const { warmLimitBytes: limitBytes } = deps;
+    if (limitBytes) {
+      const make: WarmMachinesDeps['make'] = (request, signal) => this.#prepareClone(request, signal);
+      this.#warm = new WarmMachines({ ...deps, limitBytes, make });
+    }
   }
 
   /**
@@ -53,8 +58,23 @@ export class Templates {
     signal: AbortSignal,
   ): Promise<StartedMachine | undefined> {
     const key = await templateKey(wanted, accelerator, await this.#deps.launcher.reach());
-    const clone = await this.#clone(key, identify, accelerator, signal);
-    if (clone) return clone;
+    // One that waits has none of this VM's disks.
+    const warm = wanted.disks?.length ? undefined : this.#warm;
+    using _start = warm?.expect({ key, spec: wanted, accelerator });
+    const machine =
+      (await this.#handOut(warm?.take(key), identify, signal)) ??
+      (await this.#clone(key, identify, accelerator, signal));
+    if (machine) return machine;
+    return this.#startFirst(key, wanted, identify, accelerator, signal);
+  }
+
+  async #startFirst(
+    key: string,
+    wanted: MachineSpec,
+    identify: Identify,
+    accelerator: Accelerator,
+    signal: AbortSignal,
+  ): Promise<StartedMachine | undefined> {
     const template = await this.#begin(key, wanted);
     if (!template) return undefined;
     const booted = await this.#boot(key, template, identify, accelerator, signal);
@@ -88,9 +108,48 @@ export class Templates {
     for (const { path } of disks) await rm(path, { force: true });
   }
 
-  /** Resolves when all that was made is safe on the disk. */
+  /** Ends the machines that wait; resolves when all templates that were made are safe on the disk. */
   async close(): Promise<void> {
+    await this.#warm?.close();
     await Promise.all(this.#keeping);
+  }
+
+  /** Makes a machine that waits the VM's. `undefined` when there is none, or it did not go on. */
+  async #handOut(
+    waiting: WaitingMachine | undefined,
+    identify: Identify,
+    signal: AbortSignal,
+  ): Promise<StartedMachine | undefined> {
+    if (!waiting) return undefined;
+    try {
+      const { name } = await identify(waiting.id);
+      return await waiting.goOn(name, signal).catch(async (error: unknown) => {
+        signal.throwIfAborted();
+        this.#deps.log.warn({ vm: name, reason: messageOf(error) }, 'a machine that waited did not go on');
+        await waiting.stop();
+        return undefined;
+      });
+    } catch (error) {
+      await waiting.stop();
+      throw error;
+    }
+  }
+
+  async #prepareClone(
+    { key, spec, accelerator }: WarmRequest,
+    signal: AbortSignal,
+  ): Promise<WaitingMachine | undefined> {
+    const template = await this.#store.find(key);
+    if (!template) return undefined;
+    const { image, configuration } = spec;
+    const id = newMachineId('warm', this.#deps.random);
+    return prepareClone(
+      this.#deps,
+      template,
+      { id, name: 'warm', image, configuration },
+      accelerator,
+      signal,
+    );
   }
 
   async #clone(
@@ -103,7 +162,7 @@ export class Templates {
     if (!template) return undefined;
     const spec = await identify();
     try {
-      return await this.#resume(template, spec, accelerator, signal);
+      return await startClone(this.#deps, template, spec, accelerator, signal);
     } catch (err) {
       signal.throwIfAborted();
       if (hasCode(err, 'disk_full', 'hypervisor_missing')) throw err;
@@ -111,35 +170,6 @@ export class Templates {
       await this.#store.discard(key);
       return undefined;
     }
-  }
-
-  async #resume(
-    template: Template,
-    spec: IdentifiedSpec,
-    accelerator: Accelerator,
-    signal: AbortSignal,
-  ): Promise<StartedMachine> {
-    const { clock, launcher, random } = this.#deps;
-    const inputs = [template.kernel, spec.image.initrdPath, template.memory, template.state];
-    const request = { spec, accelerator, memory: 'clone', inputs, limitMs: CLONE_LIMIT_MS } as const;
-    return launcher.launch(request, signal, async (launched) => {
-      const { directory, waiting } = launched;
-      const monitor = await launcher.monitorOf(launched);
-      try {
-        // Before the guest runs: what it was reading from must be open when it goes on.
-        const agent = await GuestAgent.connect(clock, join(directory, RUN_FILES.agent), waiting);
-        agent.tell(resumeMessage(spec.name, clock.nowMs(), random));
-        await monitor.execute('migrate-set-capabilities', sharedMemoryStays(true));
-        await monitor.execute('migrate-incoming', { uri: `fd:${INPUT_DESCRIPTOR + INPUT.state}` });
-        await agent.hear('resumed', waiting);
-        agent.close();
-        const addresses = await addressesOf(launched, monitor, spec.image.manifest.http.port);
-        const { startedAtMs } = launched;
-        return { ...launcher.machineOf(launched, addresses), startedAtMs, origin: 'clone' };
-      } finally {
-        monitor.close();
-      }
-    });
   }
 
   /** An empty template to boot in; `undefined` when none can be made, or another start is making it. */
