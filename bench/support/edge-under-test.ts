@@ -134,6 +134,7 @@ gateway:
   origins:
 ${sites.map(originConfiguration).join('')}\
 pool:
+  allowUntrustedOnTcg: true
   configurations:
     small: { cpus: 1, memory: 192 MiB }
 control: { listen: "127.0.0.1:0" }

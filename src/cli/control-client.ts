@@ -1,7 +1,7 @@
 import { request } from 'node:http';
 import { resolve } from 'node:path';
 import { z } from 'zod';
-import { CodedError, defineErrors, systemCode } from '../base/index.ts';
+import { CodedError, defineErrors, formatDuration, systemCode } from '../base/index.ts';
 import { dataFolder } from '../edge/index.ts';
 
 const cliError = defineErrors({ not_running: 503, control_failed: 502 });
@@ -27,8 +27,9 @@ export class ControlClient {
     path: string,
     body: object,
     schema: Schema,
+    limitMs?: number,
   ): Promise<z.output<Schema>> {
-    return this.#read(await this.#ask('POST', path, body), schema);
+    return this.#read(await this.#ask('POST', path, body, limitMs), schema);
   }
 
   async delete(path: string): Promise<void> {
@@ -51,9 +52,9 @@ export class ControlClient {
   }
 
   /** @throws `not_running`, or the error with which the server answered. */
-  async #ask(method: string, path: string, body?: object): Promise<string> {
+  async #ask(method: string, path: string, body?: object, limitMs = 30_000): Promise<string> {
     const headers = body ? { 'Content-Type': 'application/json' } : {};
-    const options = { socketPath: this.#socketPath, path, method, headers, timeout: 30_000 };
+    const options = { socketPath: this.#socketPath, path, method, headers, timeout: limitMs };
     const { status, text } = await new Promise<{ status: number; text: string }>((resolveAnswer, reject) => {
       const asked = request(options, (answer) => {
         let received = '';
@@ -65,7 +66,7 @@ export class ControlClient {
         answer.on('end', () => resolveAnswer({ status: answer.statusCode ?? 0, text: received }));
         answer.on('error', reject);
       });
-      asked.on('timeout', () => asked.destroy(new Error('no answer within 30 s')));
+      asked.on('timeout', () => asked.destroy(new Error(`no answer within ${formatDuration(limitMs)}`)));
       asked.on('error', (error) => reject(this.#describe(error)));
       asked.end(body && JSON.stringify(body));
     });

@@ -3,7 +3,7 @@ import { readFile, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { CodedError, defineErrors, formatBytes, hasCode, systemClock, systemRandom } from '../base/index.ts';
-import { type DataFolder, dataFolder } from '../edge/index.ts';
+import { type DataFolder, dataFolder, makeDataFolder } from '../edge/index.ts';
 import { packagePath } from '../platform/process/index.ts';
 import {
   buildWebImage,
@@ -24,8 +24,10 @@ const cliError = defineErrors({
   image_not_found: 404,
 });
 
-const openStore = (data: DataFolder) =>
-  ImageStore.open({ clock: systemClock, random: systemRandom }, data.images);
+async function openStore(data: DataFolder): Promise<ImageStore> {
+  await makeDataFolder(data);
+  return ImageStore.open({ clock: systemClock, random: systemRandom }, data.images);
+}
 
 interface BuildOptions {
   readonly out: string;
@@ -38,6 +40,8 @@ export async function buildImage(recipe: string, options: BuildOptions): Promise
   if (recipe !== 'web') throw cliError('wrong_usage', `there is no recipe "${recipe}"; there is "web"`);
   const progress = new ProgressLine();
   const signal = interruption();
+  const data = dataFolder(resolve(options.data));
+  await makeDataFolder(data);
   try {
     await buildWebImage(
       { random: systemRandom },
@@ -46,7 +50,7 @@ export async function buildImage(recipe: string, options: BuildOptions): Promise
         recipeDirectory: packagePath('guest', 'web'),
         ...(options.content !== undefined && { contentDirectory: resolve(options.content) }),
         outputDirectory: resolve(options.out),
-        cacheDirectory: dataFolder(resolve(options.data)).cache,
+        cacheDirectory: data.cache,
         signal,
         onProgress: ({ label, done, total }) => progress.show(label, done, total),
       },
@@ -96,6 +100,7 @@ async function importShown(
     return await store.import(source, {
       expectedDigest: digest,
       signal: interruption(),
+      isTrusted: true,
       onProgress: (done, total) => progress.show(`importing ${name}`, done, total),
     });
   } finally {

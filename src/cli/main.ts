@@ -156,6 +156,43 @@ vm.command('logs')
   .addOption(dataOption())
   .action(async (name, options) => (await import('./vm.ts')).printVmLogs(name, options));
 
+vm.command('exec')
+  .description(
+    'run a program in the guest of a VM, without a shell; its output and exit status are passed on',
+  )
+  .argument('<name>', 'as `orilla vm ls` shows it')
+  .argument('<argv...>', 'the program and its arguments, after "--"')
+  .option('--limit <duration>', 'end it after this time; at most 10 min', '60 s')
+  .addOption(dataOption())
+  .addHelpText('after', '\nOf each output the first 1 MiB is passed on.')
+  .action(async (name, argv, options) => (await import('./vm-guest.ts')).execInVm(name, argv, options));
+vm.command('deploy')
+  .description('put an application into a VM that runs, in the place of what serves there')
+  .argument('<name>', 'as `orilla vm ls` shows it')
+  .argument('<source>', 'a file that `orilla app pack` made, or its http(s) URL')
+  .addOption(dataOption())
+  .action(async (name, source, options) => (await import('./vm-guest.ts')).deployToVm(name, source, options));
+vm.command('withdraw')
+  .description('take the application out of a VM: what its image serves is back')
+  .argument('<name>', 'as `orilla vm ls` shows it')
+  .addOption(dataOption())
+  .action(async (name, options) => (await import('./vm-guest.ts')).withdrawFromVm(name, options));
+
+const app = program.command('app').description('applications that are put into VMs that run');
+app
+  .command('key')
+  .description('make a pair of keys to sign applications with')
+  .requiredOption('--out <file>', 'where the private key is written; the public one goes to <file>.pub')
+  .action(async (options) => (await import('./app.ts')).makeKey(options));
+app
+  .command('pack')
+  .description('make one file of a folder that holds application.json, and sign it')
+  .argument('<folder>', 'what docs/pool.md says of applications')
+  .requiredOption('--out <file>', 'where it is written; the signature goes to <file>.sig')
+  .option('--key <file>', 'a private key; without it there is no signature')
+  .addHelpText('after', '\nThe same files give the same bytes, and so the same digest.')
+  .action(async (folder, options) => (await import('./app.ts')).packFolder(folder, options));
+
 program
   .command('gateway')
   .description('the gateway of the Orilla that runs on this data folder')

@@ -59,7 +59,7 @@ export async function startDemo(clock: Clock, options: DemoOptions): Promise<Run
       'the demo needs the photo site of examples/: run it in a checkout of the repository',
     );
   }
-  await mkdir(folder, { recursive: true });
+  await mkdir(folder, { recursive: true, mode: 0o750 });
   await writeFile(configFile, configuration(ports, portOffset, tokenFile));
 
   const parts = new CloseStack(clock);
@@ -70,7 +70,9 @@ export async function startDemo(clock: Clock, options: DemoOptions): Promise<Run
         timeoutMs: 300_000,
       });
     await orilla('image', 'build', 'web', '--name', SITE, '--content', join(site, 'site'), '--out', image);
-    say('starting the gateway');
+    say(
+      "starting the gateway; without KVM too it runs the origin's image (pool.allowUntrustedOnTcg), which is the demo's own",
+    );
     const edge = await Program.start(clock, 'orilla up', join(folder, 'orilla.log'), [
       ...[entryPath('cli/main'), 'up', '--config', configFile],
       ...['--data', options.dataFolder, '--port-offset', String(portOffset)],
@@ -112,6 +114,8 @@ gateway:
       offload:
         tokenFile: ${JSON.stringify(tokenFile)}
 pool:
+  # The demo's image is its own. Where there is no KVM it would be refused, as an origin brings it.
+  allowUntrustedOnTcg: true
   configurations:
     small: { cpus: 1, memory: 192 MiB }
 control:

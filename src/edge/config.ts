@@ -150,6 +150,8 @@ const configSchema = z
         imageDirectory: z.string().min(1).optional(),
         /** What the images that were fetched for VMs may take on the disk. */
         imageLimit: byteSizeSchema.default(32 * 2 ** 30),
+        /** What machines that wait for a VM may take of the memory that no VM takes. */
+        warmLimit: byteSizeSchema.default(2 * 2 ** 30),
         maxVms: z.int().min(1).max(100_000).default(32),
         readyTimeout: durationSchema.default(60_000),
         /** VMs that nobody asks anything for so long are suspended; none is when absent. */
@@ -157,6 +159,7 @@ const configSchema = z
           .refine((durationMs) => durationMs >= 1000, 'expected 1 s at least')
           .optional(),
         accelerator: z.enum(['auto', 'kvm', 'tcg']).default('auto'),
+        allowUntrustedOnTcg: z.boolean().default(false),
       })
       .prefault({}),
     control: z.strictObject({ listen: listenSchema.default({ host: '127.0.0.1', port: 8088 }) }).prefault({}),

@@ -12,6 +12,8 @@ export function dataFolder(folder: string) {
     images: join(folder, 'images'),
     /** Below which origins may name directories as images. */
     imageDirectory: join(folder, 'provided-images'),
+    /** What is put into VMs while they run. */
+    applications: join(folder, 'applications'),
     run: join(folder, 'run'),
     /** What VMs were when they were suspended, before they were changed, and as snapshots: a folder for each. */
     saved: join(folder, 'saved'),
@@ -29,6 +31,8 @@ export function dataFolder(folder: string) {
     gatewayKey: join(folder, 'gateway-key.pem'),
     /** Of origins that were added by command. */
     originTokens: join(folder, 'origin-tokens'),
+    /** Who did what. */
+    auditLog: join(folder, 'audit.log'),
     acceleratorVerdict: join(folder, 'accelerator.json'),
     /** The operator's socket: whoever may open it may do everything. */
     controlSocket: join(folder, 'control.sock'),

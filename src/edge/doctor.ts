@@ -2,14 +2,13 @@
  * What this machine can do for Orilla, told as it is.
  * @module
  */
-import { access, constants, mkdir, statfs } from 'node:fs/promises';
+import { access, constants, stat, statfs } from 'node:fs/promises';
 import { connect, createServer } from 'node:net';
 import { freemem, totalmem } from 'node:os';
 import { type Clock, formatBytes, hasCode, messageOf, type Random, systemCode } from '../base/index.ts';
 import { runCommand } from '../platform/process/index.ts';
-import { silentLog } from '../platform/telemetry/index.ts';
-import { AcceleratorProbe, confinementSupport, ImageStore } from '../pool/index.ts';
-import type { DataFolder } from './data-folder.ts';
+import { type DataFolder, makeDataFolder } from './data-folder.ts';
+import { accelerator, confinement, limits } from './doctor-machines.ts';
 
 export interface Finding {
   readonly subject: string;
@@ -38,18 +37,17 @@ export async function* examine(
   portOffset: number,
   signal: AbortSignal,
 ): AsyncGenerator<Finding> {
+  // Before anything else does, with a mode of its own. That it cannot be made is told with the disk.
+  await makeDataFolder(data).catch(() => undefined);
   yield nodeVersion();
   yield await qemu();
   yield await accelerator(deps, data, signal);
-  yield await isolation();
+  yield await confinement();
+  yield await limits();
   yield memory();
   yield await disk(data);
   const isRunning = await runsHere(data);
-  yield {
-    subject: 'data folder',
-    state: 'good',
-    finding: `${data.folder}: ${isRunning ? 'an Orilla runs on it' : 'no Orilla runs on it'}`,
-  };
+  yield await dataFolderState(data, isRunning);
   if (!isRunning)
     for (const [name, port] of Object.entries(DEFAULT_PORTS)) yield await portFree(name, port + portOffset);
   yield await debianTools();
@@ -82,50 +80,6 @@ async function qemu(): Promise<Finding> {
   }
 }
 
-async function accelerator(deps: DoctorDeps, data: DataFolder, signal: AbortSignal): Promise<Finding> {
-  const subject = 'accelerator';
-  const slow = 'VMs run in software (TCG): several times slower, and QEMU promises no isolation under it';
-  try {
-    const probe = new AcceleratorProbe(
-      { clock: deps.clock, log: silentLog },
-      data.acceleratorVerdict,
-      data.run,
-    );
-    const [image] = await (await ImageStore.open(deps, data.images)).list();
-    const verdict = image ? await probe.choose(image, signal) : await probe.kept();
-    if (!verdict) {
-      return {
-        subject,
-        state: 'notable',
-        finding: 'not known yet: the probe boots the kernel of an image, and none is stored',
-        advice: 'orilla image build web --out web && orilla image import web, then ask again',
-      };
-    }
-    return {
-      subject,
-      state: verdict.accelerator === 'kvm' ? 'good' : 'notable',
-      finding: `${verdict.accelerator.toUpperCase()}: ${verdict.reason}`,
-      ...(verdict.accelerator === 'tcg' && { advice: slow }),
-    };
-  } catch (error) {
-    return { subject, state: 'notable', finding: `could not be probed: ${messageOf(error)}` };
-  }
-}
-
-async function isolation(): Promise<Finding> {
-  const subject = 'isolation';
-  const support = await confinementSupport();
-  if (support.isConfined) {
-    return { subject, state: 'good', finding: 'each machine has a user and a network namespace of its own' };
-  }
-  return {
-    subject,
-    state: 'notable',
-    finding: `machines run as this user, in a network that loses a connection now and then: ${support.reason}`,
-    advice: 'run Orilla as root, with nft and ip: apt-get install nftables iproute2',
-  };
-}
-
 function memory(): Finding {
   const isEnough = freemem() >= MEMORY_WANTED_BYTES;
   return {
@@ -139,7 +93,6 @@ function memory(): Finding {
 async function disk(data: DataFolder): Promise<Finding> {
   const subject = 'disk';
   try {
-    await mkdir(data.folder, { recursive: true });
     await access(data.folder, constants.W_OK);
     const { bavail, bsize } = await statfs(data.folder);
     const isEnough = bavail * bsize >= DISK_WANTED_BYTES;
@@ -157,6 +110,21 @@ async function disk(data: DataFolder): Promise<Finding> {
       advice: 'name another folder with --data',
     };
   }
+}
+
+async function dataFolderState({ folder }: DataFolder, isRunning: boolean): Promise<Finding> {
+  const finding = `${folder}: ${isRunning ? 'an Orilla runs on it' : 'no Orilla runs on it'}`;
+  const mode = await stat(folder).then(
+    (status) => status.mode,
+    () => 0,
+  );
+  if ((mode & 0o007) === 0) return { subject: 'data folder', state: 'good', finding };
+  return {
+    subject: 'data folder',
+    state: 'notable',
+    finding: `${finding}; every user of this host may look into it`,
+    advice: `so may a QEMU that was taken over: chmod o= ${folder}`,
+  };
 }
 
 function runsHere(data: DataFolder): Promise<boolean> {

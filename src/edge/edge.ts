@@ -1,5 +1,6 @@
-import { chmod, rm } from 'node:fs/promises';
-import { availableParallelism } from 'node:os';
+import { chmod, mkdir, rename, rm } from 'node:fs/promises';
+import { availableParallelism, totalmem } from 'node:os';
+import { join } from 'node:path';
 import { type Clock, type Closable, CloseStack, type Random } from '../base/index.ts';
 import { Gateway, type GatewayOptions } from '../gateway/index.ts';
 import {
@@ -9,12 +10,14 @@ import {
   type OriginTables,
   originMigrations,
 } from '../gateway/routes.ts';
-import { createApiServer, listen } from '../platform/http/index.ts';
+import { type ApiServer, createApiServer, listen } from '../platform/http/index.ts';
 import { MasterKey } from '../platform/secrets/index.ts';
 import { openStore } from '../platform/store/index.ts';
-import { Health, type Log, Registry } from '../platform/telemetry/index.ts';
+import { AuditLog, Health, type Log, Registry } from '../platform/telemetry/index.ts';
 import {
   AcceleratorProbe,
+  ApplicationStore,
+  checkTrust,
   ImageStore,
   Pool,
   type PoolTables,
@@ -23,12 +26,14 @@ import {
   VmDisks,
 } from '../pool/index.ts';
 import { addPoolOperatorRoutes, addPoolReadRoutes } from '../pool/routes.ts';
+import type { Vm } from '../pool/schema.ts';
 import type { EdgeConfig } from './config.ts';
 import { type DataFolder, makeDataFolder } from './data-folder.ts';
 import { type ConfigChanges, compareConfigs, withReloaded } from './reload.ts';
 import { addStatusPage, addStatusRoute, addTelemetryRoutes } from './routes.ts';
 import { originStatus } from './status.ts';
 import { readTlsFiles, type TlsFiles } from './tls-files.ts';
+import { warmRoomBytes } from './warm-room.ts';
 
 export interface EdgeDeps {
   readonly clock: Clock;
@@ -90,14 +95,21 @@ export class Edge implements Closable, AsyncDisposable {
       const images = await ImageStore.open({ clock, random }, data.images);
       const masterKey = await MasterKey.readOrMake(random, data.masterKey);
       const disks = new VmDisks(data.vms);
-      const hypervisor = createHypervisor(deps, masterKey, config, data);
+      const applications = new ApplicationStore({ clock, random }, data.applications);
+      let runningVms = (): readonly Vm[] => [];
+      const hypervisor: QemuHypervisor = parts.add(
+        'hypervisor',
+        createHypervisor(deps, masterKey, config, data, () => runningVms()),
+      );
       const pool = parts.add(
         'pool',
         await Pool.start(
-          { clock, random, log, registry, store, images, disks, hypervisor },
+          { clock, random, log, registry, store, images, disks, applications, hypervisor },
           poolOptions(config, data, origins),
         ),
       );
+      runningVms = () => pool.list();
+      const audit = parts.add('audit log', new AuditLog({ clock, random, log }, data.auditLog));
       const open = parts.add(
         'status server',
         await createApiServer(log, {
@@ -105,6 +117,7 @@ export class Edge implements Closable, AsyncDisposable {
           hosts: ['localhost', '127.0.0.1', '[::1]', config.control.listen.host],
         }),
       );
+      parts.defer('control socket', () => rm(data.controlSocket, { force: true }));
       const operator = parts.add('control server', await createApiServer(log, { title: 'Orilla: control' }));
       // After the servers that tell how it is: they answer until it has drained.
       const gateway = parts.add(
@@ -141,13 +154,10 @@ export class Edge implements Closable, AsyncDisposable {
         addPoolReadRoutes(app, pool, images);
       }
       addStatusPage(open);
-      addPoolOperatorRoutes(operator, pool);
+      addPoolOperatorRoutes(operator, pool, audit);
       addOriginRoutes(operator, origins);
       const controlPort = await listen(open, config.control.listen);
-      // The store's lock is ours, so a socket that is still there is a dead one's.
-      await rm(data.controlSocket, { force: true });
-      await listen(operator, { path: data.controlSocket });
-      await chmod(data.controlSocket, 0o600);
+      await listenPrivately(operator, data);
       return new Edge(parts, { gateway, origins, config, controlPort });
     } catch (error) {
       return parts.failWith(error);
@@ -179,26 +189,51 @@ export class Edge implements Closable, AsyncDisposable {
   }
 }
 
+/**
+ * Makes the control socket where nobody else can reach it, and moves it to its place when it is private. The store's lock is
+ * ours, so one that is still there is a dead one's.
+ */
+async function listenPrivately(operator: ApiServer, data: DataFolder): Promise<void> {
+  const folder = join(data.folder, '.control');
+  await rm(folder, { recursive: true, force: true });
+  await mkdir(folder, { mode: 0o700 });
+  try {
+    const path = join(folder, 's');
+    await listen(operator, { path });
+    await chmod(path, 0o600);
+    await rename(path, data.controlSocket);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
 function createHypervisor(
   { clock, log, random }: EdgeDeps,
   masterKey: MasterKey,
   { pool }: EdgeConfig,
   data: DataFolder,
+  vms: () => readonly Vm[],
 ): QemuHypervisor {
-  const probe = new AcceleratorProbe({ clock, log }, data.acceleratorVerdict, data.run);
-  const { accelerator } = pool;
-  return new QemuHypervisor(
+  const { accelerator, allowUntrustedOnTcg } = pool;
+  const probe = new AcceleratorProbe({ clock, log }, data.acceleratorVerdict, data.run, allowUntrustedOnTcg);
+  const limits = { warmBytes: pool.warmLimit, hostBytes: totalmem() };
+  const hypervisor: QemuHypervisor = new QemuHypervisor(
     {
       clock,
       log,
       random,
       masterKey,
-      chooseAccelerator: async (image, signal) =>
-        accelerator === 'auto' ? (await probe.choose(image, signal)).accelerator : accelerator,
+      chooseAccelerator: async (image, signal) => {
+        const chosen = accelerator === 'auto' ? (await probe.choose(image, signal)).accelerator : accelerator;
+        checkTrust(image, chosen, allowUntrustedOnTcg);
+        return chosen;
+      },
+      warmLimitBytes: () => warmRoomBytes(vms(), (configuration) => hypervisor.costOf(configuration), limits),
     },
     data.run,
     data.templates,
   );
+  return hypervisor;
 }
 
 function poolOptions({ pool }: EdgeConfig, data: DataFolder, origins: OriginDirectory) {

@@ -12,7 +12,7 @@
 export { type Clock, type Random, systemClock, systemRandom } from '../base/index.ts';
 export { createLog, type Log } from '../platform/telemetry/index.ts';
 export { type EdgeConfig, parseEdgeConfig, readEdgeConfig } from './config.ts';
-export { type DataFolder, dataFolder } from './data-folder.ts';
+export { type DataFolder, dataFolder, makeDataFolder } from './data-folder.ts';
 export { examine, type Finding } from './doctor.ts';
 export { Edge, type EdgeDeps } from './edge.ts';
 export type { ConfigChanges } from './reload.ts';

@@ -8,6 +8,7 @@ export const gatewayError = defineErrors({
   name_mismatch: 400,
   token_missing: 401,
   token_unknown: 403,
+  too_many_refusals: 429,
   secret_file_unusable: 500,
   worker_failed: 500,
 });

@@ -94,7 +94,7 @@ export type LoadedVm = z.infer<typeof loadedVmSchema>;
 /** What was asked of the gateway and takes its time. */
 export const shownOperationSchema = z.object({
   id: z.string(),
-  kind: z.enum(['load', 'change', 'rollback']),
+  kind: z.enum(['load', 'change', 'rollback', 'deploy', 'withdraw']),
   status: z.enum(['running', 'succeeded', 'failed', 'cancelled']),
   /** The VM's name. */
   virtualmachine: z.string(),

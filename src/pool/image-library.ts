@@ -86,6 +86,8 @@ export class ImageLibrary {
     const image = await images.import(source, {
       expectedDigest: imageDigest,
       signal,
+      // What lies in that folder the operator put there.
+      isTrusted: ref.kind === 'directory',
       onProgress: (doneBytes, totalBytes) => {
         wasFetched = true;
         onProgress({ doneBytes, totalBytes });

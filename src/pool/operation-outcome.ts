@@ -1,11 +1,12 @@
 import type { Operation, Vm } from './schema.ts';
 
-/** How an operation that runs ends, as its VM is now; undefined while it goes on. */
+/** How an operation that runs ends, as its VM is now; undefined while it goes on, or when the VM does not tell. */
 export function operationOutcome(
-  { version }: Pick<Operation, 'version'>,
+  { version, kind }: Pick<Operation, 'version' | 'kind'>,
   vm: Vm | undefined,
 ): Pick<Operation, 'status' | 'reason'> | undefined {
   if (!vm || vm.phase === 'stopping') return { status: 'cancelled', reason: 'the VM was stopped' };
+  if (kind === 'deploy' || kind === 'withdraw') return undefined;
   if (vm.version === version) {
     if (vm.phase === 'ready') return { status: 'succeeded' };
     if (vm.phase === 'suspended' && vm.suspendedBy === 'operator')

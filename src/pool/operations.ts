@@ -141,6 +141,24 @@ export class Operations implements Closable {
     return request && ((transaction) => insertRequest(transaction, request, id, this.#deps.clock.nowMs()));
   }
 
+  /** The end of an operation that is known otherwise than by a look at its VM: the write, and what is to follow it. */
+  conclude(
+    id: string,
+    outcome: Pick<Operation, 'status' | 'reason'>,
+  ): { readonly also: Also; readonly concluded: () => void } {
+    const running = this.#running.get(id);
+    const operation = running && { ...running, ...outcome, finishedAtMs: this.#deps.clock.nowMs() };
+    return {
+      also: async (transaction) => {
+        if (operation) await finishOperation(transaction, operation);
+      },
+      concluded: () => {
+        this.#running.delete(id);
+        for (const listener of this.#listeners) listener();
+      },
+    };
+  }
+
   /** Looks at the VMs, after any change of theirs, and ends what is over. */
   observe(find: (vm: string) => Vm | undefined): void {
     for (const operation of this.#running.values()) {

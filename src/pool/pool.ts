@@ -1,37 +1,32 @@
 import { mkdir } from 'node:fs/promises';
 import type { Closable } from '../base/index.ts';
 import type { Log } from '../platform/telemetry/index.ts';
+import { ApplicationInstaller } from './applications/application-installer.ts';
+import { ApplicationLibrary } from './applications/application-library.ts';
+import { type InstalledApplication, loadApplications } from './applications/application-table.ts';
+import { Applications, type HeldGuest } from './applications/applications.ts';
+import type { DeployRequest } from './applications/deploy-request.ts';
 import { poolError } from './errors.ts';
+import type { ExecOptions, ExecOutcome } from './guest-commands/guest-commands.ts';
+import { GuestConnections } from './guest-commands/guest-connections.ts';
 import { ImageLibrary, type OwnImage } from './image-library.ts';
+import { letGoOf } from './image-withdrawal.ts';
 import { assignMachines } from './machine-assignment.ts';
 import { poolMetrics } from './metrics.ts';
 import { Operations } from './operations.ts';
-import type { PoolDeps } from './pool-deps.ts';
-import type { Operation, Snapshot, SuspendedBy, Upgrade, Vm } from './schema.ts';
+import type { PoolDeps, PoolOptions } from './pool-deps.ts';
+import { probeHttp } from './readiness.ts';
+import type { Operation, SuspendedBy, Upgrade, Vm } from './schema.ts';
 import { Snapshots } from './snapshots.ts';
 import { loadRunningUpgrades } from './upgrade-table.ts';
-import { Upgrades, type WantedUpgrade } from './upgrades.ts';
+import { Upgrades } from './upgrades.ts';
 import type { VersionedVm } from './versioned-vm.ts';
 import { VmFactory } from './vm-factory.ts';
-import { type Once, type VmQuotas, type VmRequest, VmRequests } from './vm-requests.ts';
+import { type Once, type VmRequest, VmRequests } from './vm-requests.ts';
+import { VmSnapshots } from './vm-snapshots.ts';
 import type { FoundMachine } from './vm-supervisor.ts';
 import { deleteVm, loadMachines, loadVmRecords } from './vm-table.ts';
 import { imagesOf } from './vm-versions.ts';
-
-export interface PoolOptions extends VmQuotas {
-  /** The folder below which an origin may name a directory as its image. */
-  readonly imageDirectoryRoot: string;
-  /** Servers from which an owner's images may be fetched: `host` or `host:port`. */
-  readonly imageHosts: (owner: string) => readonly string[];
-  /** The owner's own server, `host:port`, when it has one: images may come from it also where it has a local address. */
-  readonly upstreamOf?: (owner: string) => string | undefined;
-  /** What the images that were fetched for VMs may take on the disk together; no limit when absent. */
-  readonly imageLimitBytes?: number;
-  /** Where is kept what VMs were: a folder for each, by its name. */
-  readonly savedFolder: string;
-  /** How long a guest may take from its start to its first answer. */
-  readonly readyTimeoutMs: number;
-}
 
 /** Longer than a guest may take to show that it lives; an image that is fetched again meanwhile is not waited for. */
 const ADOPTION_LIMIT_MS = 6000;
@@ -40,6 +35,7 @@ const ADOPTION_LIMIT_MS = 6000;
 interface Found {
   readonly operations: Operations;
   readonly upgrades: readonly Upgrade[];
+  readonly installed: readonly InstalledApplication[];
   /** By their digests. */
   readonly imagesWithDisks: readonly string[];
 }
@@ -54,8 +50,10 @@ export class Pool implements Closable {
   readonly #library: ImageLibrary;
   readonly #requests: VmRequests;
   readonly #factory: VmFactory;
-  readonly snapshots: Snapshots;
-  readonly #upgrades: Upgrades;
+  readonly snapshots: VmSnapshots;
+  readonly upgrades: Upgrades;
+  readonly #connections: GuestConnections;
+  readonly #applications: Applications;
   readonly #vms = new Map<string, VersionedVm>();
   readonly #listeners = new Set<() => void>();
   readonly #metrics: ReturnType<typeof poolMetrics>;
@@ -67,16 +65,18 @@ export class Pool implements Closable {
   private constructor(
     deps: PoolDeps,
     options: PoolOptions,
-    { operations, upgrades, imagesWithDisks }: Found,
+    { operations, upgrades, installed, imagesWithDisks }: Found,
   ) {
+    const { log, clock, probe = probeHttp } = deps;
     this.#deps = deps;
-    this.snapshots = new Snapshots(deps, options.savedFolder);
+    const snapshots = new Snapshots(deps, options.savedFolder);
     this.#operations = operations;
+    const policyFor = (owner: string) => ({
+      directoryRoot: options.imageDirectoryRoot,
+      servers: { listed: options.imageHosts(owner), ownServer: options.upstreamOf?.(owner) },
+    });
     this.#library = new ImageLibrary(deps, {
-      policyFor: (owner) => ({
-        directoryRoot: options.imageDirectoryRoot,
-        servers: { listed: options.imageHosts(owner), ownServer: options.upstreamOf?.(owner) },
-      }),
+      policyFor,
       limitBytes: options.imageLimitBytes ?? Number.POSITIVE_INFINITY,
       inUse: () => this.#imagesInUse(),
     });
@@ -91,11 +91,28 @@ export class Pool implements Closable {
       },
       options,
     );
+    this.#connections = new GuestConnections(deps);
+    this.#applications = new Applications(
+      {
+        ...deps,
+        operations,
+        held: deps.applications,
+        library: new ApplicationLibrary({ clock, store: deps.applications }, policyFor),
+        installer: new ApplicationInstaller(
+          { clock, log, probe, connections: this.#connections },
+          options.readyTimeoutMs,
+        ),
+        hold: (vm, signal) => this.#hold(vm, signal),
+        announce: () => this.#announce(),
+      },
+      installed,
+    );
     this.#factory = new VmFactory(
       {
         ...deps,
         library: this.#library,
-        snapshots: this.snapshots,
+        snapshots,
+        furnish: ({ name }, place, signal) => this.#applications.bringTo(name, place, signal),
         quiet: async (vm) => this.#quiet?.(vm),
         checkRoom: (vm) => this.#requests.checkRoom(vm),
         onChange: (change) => {
@@ -107,7 +124,12 @@ export class Pool implements Closable {
       options,
       imagesWithDisks,
     );
-    this.#upgrades = new Upgrades({ ...deps, requests: this.#requests, list: () => this.list() }, upgrades);
+    this.snapshots = new VmSnapshots({
+      kept: snapshots,
+      find: (name) => this.#find(name),
+      bringBack: (vm, label) => this.#factory.bringBack(vm, label),
+    });
+    this.upgrades = new Upgrades({ ...deps, requests: this.#requests, list: () => this.list() }, upgrades);
     this.#metrics = poolMetrics(deps.registry, () => this.list());
   }
 
@@ -124,6 +146,7 @@ export class Pool implements Closable {
     const pool = new Pool(deps, options, {
       operations: await Operations.open(deps),
       upgrades: await loadRunningUpgrades(store.db),
+      installed: await loadApplications(store.db),
       imagesWithDisks: imagesOnDisks.map(({ digest }) => digest),
     });
     for (const record of records) {
@@ -136,6 +159,7 @@ export class Pool implements Closable {
       pool.#vms.set(record.name, pool.#factory.make({ ...record, suspendedBy }, found));
     }
     for (const vm of pool.#vms.values()) vm.start();
+    await pool.#applications.resume();
     // What serves already is not to be missing from the first routes that the gateway makes.
     const known = new AbortController();
     void Promise.all([...pool.#vms.values()].map((vm) => vm.adoption)).then(() => known.abort());
@@ -145,12 +169,12 @@ export class Pool implements Closable {
   }
 
   list(): Vm[] {
-    return [...this.#vms.values()].map((vm) => vm.describe());
+    return [...this.#vms.values()].map((vm) => this.#describe(vm));
   }
 
   /** @throws `vm_not_found` */
   get(name: string): Vm {
-    return this.#find(name).describe();
+    return this.#describe(this.#find(name));
   }
 
   /**
@@ -183,16 +207,6 @@ export class Pool implements Closable {
     return this.#requests.rollBack(name, owner, once);
   }
 
-  /** Brings all VMs of an image to another one, in waves. @throws `upgrade_conflict` */
-  upgrade(wanted: WantedUpgrade): Promise<Upgrade> {
-    return this.#upgrades.begin(wanted);
-  }
-
-  /** @throws `upgrade_not_found` */
-  upgradeOf(id: string): Promise<Upgrade> {
-    return this.#upgrades.get(id);
-  }
-
   /** @throws `operation_not_found`, also for one of another owner. */
   operation(owner: string, id: string): Promise<Operation> {
     return this.#operations.get(owner, id);
@@ -207,7 +221,13 @@ export class Pool implements Closable {
   async remove(name: string): Promise<void> {
     const vm = this.#find(name);
     const { store, disks } = this.#deps;
-    await vm.end(() => store.transaction((transaction) => deleteVm(transaction, name)));
+    await vm.end(() =>
+      store.transaction(async (transaction) => {
+        await deleteVm(transaction, name);
+        await this.#applications.deleteOf(transaction, name);
+      }),
+    );
+    await this.#applications.forget(name);
     await disks.remove(name);
     if (this.#vms.get(name) === vm) this.#vms.delete(name);
     this.#announce();
@@ -230,36 +250,6 @@ export class Pool implements Closable {
    */
   resume(name: string): Promise<void> {
     return this.#find(name).resume();
-  }
-
-  /**
-   * Keeps what a VM is now, its memory and its disks; it pauses meanwhile and goes on.
-   *
-   * @throws `vm_not_found`, `vm_not_ready`, `snapshot_conflict`, `disk_full`
-   */
-  async snapshot(name: string, label: string): Promise<Snapshot> {
-    const vm = this.#find(name);
-    const { imageDigest } = vm.versions.current;
-    if (imageDigest === undefined) throw poolError('vm_not_ready', `the VM ${name} never ran`);
-    return this.snapshots.take(name, label, imageDigest, (folder) => vm.snapshot(folder));
-  }
-
-  /**
-   * A VM goes on from what it was then; what came after that is lost.
-   *
-   * @throws `vm_not_found`, `snapshot_not_found`, `snapshot_conflict` when it runs another image now, `vm_conflict`
-   */
-  async revert(name: string, label: string): Promise<void> {
-    const vm = this.#find(name);
-    const { imageDigest } = await this.snapshots.find(name, label);
-    const { current } = vm.versions;
-    if (imageDigest !== current.imageDigest) {
-      throw poolError(
-        'snapshot_conflict',
-        `the snapshot ${label} is of another image than the VM ${name} runs from`,
-      );
-    }
-    await vm.revert(() => this.#factory.bringBack(vm, label));
   }
 
   /** Somebody asks for this VM: one that was suspended for idleness is brought back. */
@@ -289,18 +279,7 @@ export class Pool implements Closable {
    */
   async withdrawImage(owner: string, digest: string): Promise<void> {
     const own = [...this.#vms.values()].filter((vm) => vm.owner === owner);
-    for (const vm of own) {
-      const { current, next } = vm.versions;
-      if (![current, next].some((version) => version?.imageDigest === digest)) continue;
-      throw poolError(
-        'image_in_use',
-        `the VM ${vm.name} runs from it; give that another version, or stop it`,
-      );
-    }
-    for (const vm of own) {
-      if (vm.versions.previous?.imageDigest !== digest) continue;
-      await vm.change(() => ({ event: { kind: 'withdrawn', imageDigest: digest } }));
-    }
+    await letGoOf(digest, own);
     await this.#library.withdraw(owner, digest);
   }
 
@@ -308,6 +287,36 @@ export class Pool implements Closable {
   async consoleTail(name: string): Promise<string> {
     const { machineId } = this.#find(name);
     return machineId === undefined ? '' : this.#deps.hypervisor.consoleTail(machineId);
+  }
+
+  /**
+   * Puts an application into a VM that runs, in the place of what serves there [gateway G14]. The operation ends when it
+   * answers; when it does not in time, what served before is put back.
+   *
+   * @throws `vm_not_found`, `application_not_found`, `request_key_reused`, and what is wrong with the reference.
+   */
+  async deploy(request: DeployRequest, once?: Once): Promise<Operation> {
+    const { vm, owner } = request;
+    const { version } = this.#findOwn(vm, owner).versions.current;
+    return this.#applications.deploy(request, version, once && { ...once, owner });
+  }
+
+  /** Takes the application out of a VM: what its image serves is back. @throws `vm_not_found`, `application_not_found` */
+  async withdrawApplication(vm: string, owner: string, once?: Once): Promise<Operation> {
+    const { version } = this.#findOwn(vm, owner).versions.current;
+    return this.#applications.withdraw(vm, owner, version, once && { ...once, owner });
+  }
+
+  /**
+   * Runs a program in the guest of a VM that is ready. No shell comes between: each argument arrives as it is.
+   *
+   * @throws `vm_not_found`, `vm_not_ready`, `guest_agent_missing`, `guest_busy`, `guest_command_failed`,
+   *   `guest_command_invalid`, `guest_command_timeout`
+   */
+  async exec(name: string, argv: readonly string[], options: ExecOptions): Promise<ExecOutcome> {
+    using guest = this.#find(name).hold();
+    if (!guest) throw poolError('vm_not_ready', `the VM ${name} does not serve just now`);
+    return this.#connections.exec(guest.machine, argv, options);
   }
 
   /** Calls `listener` after every change of any VM, until it is disposed of. */
@@ -324,9 +333,36 @@ export class Pool implements Closable {
   }
 
   async #close(): Promise<void> {
+    await this.#applications.close();
     await Promise.all([...this.#vms.values()].map((vm) => vm.close()));
-    await this.#upgrades.close();
+    await this.upgrades.close();
+    await this.#connections.close();
     await this.#operations.close();
+  }
+
+  #describe(vm: VersionedVm): Vm {
+    return { ...vm.describe(), ...this.#applications.describe(vm.name) };
+  }
+
+  #findOwn(name: string, owner: string): VersionedVm {
+    const vm = this.#vms.get(name);
+    if (vm?.owner === owner) return vm;
+    throw poolError('vm_not_found', `no VM of ${owner} is named ${name}`);
+  }
+
+  /** Waits for a VM that does not serve just now. */
+  async #hold(name: string, signal: AbortSignal): Promise<HeldGuest> {
+    for (;;) {
+      signal.throwIfAborted();
+      const vm = this.#find(name);
+      const guest = vm.hold();
+      if (guest) return guest;
+      vm.wake();
+      const { promise, resolve } = Promise.withResolvers<void>();
+      using _changes = this.subscribe(resolve);
+      signal.addEventListener('abort', () => resolve(), { once: true });
+      await promise;
+    }
   }
 
   #find(name: string): VersionedVm {
@@ -351,13 +387,12 @@ export class Pool implements Closable {
     // A VM that ends with us goes on at the next start, and so does what was to become of it.
     if (!this.#ending.signal.aborted) {
       this.#operations.observe((name) => this.#vms.get(name)?.describe());
-      this.#upgrades.observe();
+      this.upgrades.observe();
     }
     for (const listener of this.#listeners) listener();
   }
 }
 
-/** What its versions run from, or may come back to. */
 function reportLeftMachines(log: Log, keptCount: number, endedCount: number): void {
   if (keptCount > 0) log.info({ count: keptCount }, 'took over machines of an earlier process');
   if (endedCount > 0) log.warn({ count: endedCount }, 'ended machines of an earlier process');

@@ -63,6 +63,8 @@ export const imageManifestSchema = z.strictObject({
     readyPath: z.string().startsWith('/').max(1024).default('/'),
   }),
   minimumMemoryBytes: z.int().min(1),
+  /** The guest takes applications while it runs: by this program in it, as `docs/pool.md` says. */
+  applications: z.strictObject({ program: z.string().regex(/^\/[A-Za-z0-9._/-]{1,254}$/) }).optional(),
   /** Where the content came from, for people: package → version. */
   sources: z.record(z.string().max(128), z.string().max(128)).default({}),
 });
@@ -119,6 +121,23 @@ export const otherVersionSchema = z.object({
 export const progressSchema = z.object({ doneBytes: z.int(), totalBytes: z.int() });
 export type Progress = z.infer<typeof progressSchema>;
 
+/** What was put into a VM while it ran [gateway G14]. */
+export const applicationSchema = z.object({
+  name: labelSchema,
+  /** As its provider calls it. */
+  version: z.string(),
+  /** `sha256:` and the SHA-256 of its file. */
+  digest: imageDigestSchema,
+});
+export type Application = z.infer<typeof applicationSchema>;
+
+/** An application on its way into a VM. */
+export const deploymentSchema = z.object({
+  /** Empty when the one that runs is to be taken out. */
+  applicationRef: z.string(),
+  phase: z.enum(['fetching', 'installing']),
+});
+
 export const vmSchema = z.object({
   name: labelSchema,
   /** For whom it runs: an origin's name. */
@@ -169,6 +188,10 @@ export const vmSchema = z.object({
     .optional(),
   /** What a rollback goes back to. */
   previous: otherVersionSchema.optional(),
+  /** What runs in it instead of what its image serves; it is put in again at each start. */
+  application: applicationSchema.optional(),
+  /** What is to take that place. */
+  deployment: deploymentSchema.optional(),
   /** The latest version that could not take this one's place, and why. Not kept over a restart of Orilla. */
   failedVersion: otherVersionSchema.extend({ reason: z.string() }).optional(),
 });
@@ -213,9 +236,9 @@ export type Upgrade = z.infer<typeof upgradeSchema>;
 export const operationSchema = z.object({
   id: z.string(),
   owner: z.string(),
-  kind: z.enum(['load', 'change', 'rollback']),
+  kind: z.enum(['load', 'change', 'rollback', 'deploy', 'withdraw']),
   vm: labelSchema,
-  /** Which version of the VM it is to bring. */
+  /** Which version of the VM it is to bring; for `deploy` and `withdraw` the one that it began with. */
   version: z.int(),
   /** `cancelled`: another wish, or the end of the VM, came before. */
   status: z.enum(['running', 'succeeded', 'failed', 'cancelled']),
@@ -224,3 +247,24 @@ export const operationSchema = z.object({
   finishedAtMs: z.number().optional(),
 });
 export type Operation = z.infer<typeof operationSchema>;
+
+/** A program that is to run in a guest. */
+export const execRequestSchema = z.strictObject({
+  argv: z.array(z.string()).min(1).max(1000),
+  /** A program that has not ended by then is killed. */
+  limitMs: z.int().min(1).max(600_000).default(60_000),
+  /** Of each of its outputs. */
+  outputLimitBytes: z
+    .int()
+    .min(0)
+    .max(16 * 2 ** 20)
+    .default(2 ** 20),
+});
+
+/** How it ended; its outputs in base64. */
+export const execOutcomeSchema = z.object({
+  status: z.int(),
+  truncated: z.boolean(),
+  stdout: z.string(),
+  stderr: z.string(),
+});

@@ -1,11 +1,12 @@
 import type { Migration } from '../platform/store/index.ts';
+import type { ApplicationTables } from './applications/application-table.ts';
 import type { ImageTables } from './image-table.ts';
 import type { OperationTables } from './operation-table.ts';
 import type { UpgradeTables } from './upgrade-table.ts';
 import type { VmTables } from './vm-table.ts';
 
 /** What the pool keeps in the store. */
-export type PoolTables = VmTables & OperationTables & ImageTables & UpgradeTables;
+export type PoolTables = VmTables & OperationTables & ImageTables & UpgradeTables & ApplicationTables;
 
 export const poolMigrations: readonly Migration[] = [
   {
@@ -111,5 +112,26 @@ export const poolMigrations: readonly Migration[] = [
         .addColumn('record', 'text', (column) => column.notNull())
         .addColumn('created_at_ms', 'bigint', (column) => column.notNull())
         .execute(),
+  },
+  {
+    id: 'pool-008-application',
+    up: async (db) => {
+      await db.schema
+        .createTable('pool_application')
+        .addColumn('vm', 'text', (column) => column.primaryKey())
+        .addColumn('name', 'text', (column) => column.notNull())
+        .addColumn('version', 'text', (column) => column.notNull())
+        .addColumn('digest', 'text', (column) => column.notNull())
+        .execute();
+      await db.schema
+        .createTable('pool_deployment')
+        .addColumn('vm', 'text', (column) => column.primaryKey())
+        .addColumn('owner', 'text', (column) => column.notNull())
+        .addColumn('operation_id', 'text', (column) => column.notNull())
+        .addColumn('application_ref', 'text')
+        .addColumn('digest', 'text')
+        .addColumn('authority', 'text', (column) => column.notNull())
+        .execute();
+    },
   },
 ];

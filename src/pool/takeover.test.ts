@@ -7,6 +7,7 @@ import { SMALL, untilVm } from '../../test/support/test-pool.ts';
 import { systemClock, systemRandom } from '../base/index.ts';
 import { openStore, type Store } from '../platform/store/index.ts';
 import { Registry, silentLog } from '../platform/telemetry/index.ts';
+import { ApplicationStore } from './applications/application-store.ts';
 import { VmDisks } from './disks/vm-disks.ts';
 import type { Machine } from './hypervisor/hypervisor.ts';
 import { directorySource } from './images/image-source.ts';
@@ -59,6 +60,7 @@ describe('a pool that finds machines running', () => {
       new AbortController().signal,
       async () => undefined,
     );
+  const applications = () => new ApplicationStore({ clock, random }, join(folder, 'applications'));
   async function startPool(probe: HttpProbe = probeHttp): Promise<Pool> {
     pool = await Pool.start(
       {
@@ -69,6 +71,7 @@ describe('a pool that finds machines running', () => {
         store,
         images,
         disks: new VmDisks(join(folder, 'vms')),
+        applications: applications(),
         hypervisor,
         probe,
       },

@@ -48,6 +48,7 @@ const hypervisor: Hypervisor = {
       origin: 'boot',
       addresses: [{ host: name, port: 80 }],
       accelerator: 'tcg',
+      commandSocket: undefined,
       exited,
       stop: async () => void machines.delete(name),
       suspend: async () => {
@@ -102,6 +103,7 @@ beforeEach(async () => {
               forget: async () => undefined,
             },
             alone,
+            furnish: async () => undefined,
             onChange,
           },
           spec,

@@ -1,5 +1,6 @@
 import { type Clock, type Closable, type CodedError, messageOf } from '../base/index.ts';
 import type { Log } from '../platform/telemetry/index.ts';
+import type { HeldGuest } from './applications/applications.ts';
 import type { Taken } from './capacity.ts';
 import { poolError } from './errors.ts';
 import type { Also } from './operations.ts';
@@ -93,6 +94,11 @@ export class VersionedVm implements Closable {
     return this.#supervisorOf(this.#toRun[0] ?? this.#versions.current).machineId;
   }
 
+  /** The guest of the version that serves, if one does: see `VmSupervisor`. */
+  hold(): HeldGuest | undefined {
+    return this.#supervisorOf(this.#versions.current).hold();
+  }
+
   get taken(): Taken {
     const all = [...this.#supervisors.values(), ...this.#retiring.supervisors];
     const configurations = all
@@ -157,7 +163,7 @@ export class VersionedVm implements Closable {
   suspend(by: SuspendedBy): Promise<void> {
     return this.#inTurn(async () => {
       const { versions } = this;
-      if (this.#isStopped || versions.next) throw this.#isBusy();
+      if (this.#isStopped || versions.next) throw isBusy(this.name);
       const supervisor = this.#supervisorOf(versions.current);
       const { phase } = supervisor.state;
       if (phase === 'suspended') {
@@ -231,7 +237,7 @@ export class VersionedVm implements Closable {
   revert(bringBack: () => Promise<void>): Promise<void> {
     return this.#inTurn(async () => {
       const { current, next } = this.#versions;
-      if (this.#isStopped || next) throw this.#isBusy();
+      if (this.#isStopped || next) throw isBusy(this.name);
       const supervisor = this.#supervisorOf(current);
       if (supervisor.state.phase === 'suspended') this.#deps.checkRoom();
       // What is half brought back must not be started, by us or by whoever comes after us.
@@ -362,13 +368,6 @@ export class VersionedVm implements Closable {
     );
   }
 
-  #isBusy(): CodedError {
-    return poolError(
-      'vm_conflict',
-      `the VM ${this.name} is being stopped or changed; ask again when that is over`,
-    );
-  }
-
   #inTurn<Result>(work: () => Promise<Result>): Promise<Result> {
     const turn = this.#turn.then(work);
     this.#turn = turn.catch(() => undefined);
@@ -396,3 +395,6 @@ const describeOther = ({ version, imageRef, imageDigest }: VmVersion | Vm) => ({
   imageRef,
   imageDigest,
 });
+
+const isBusy = (name: string): CodedError =>
+  poolError('vm_conflict', `the VM ${name} is being stopped or changed; ask again when that is over`);

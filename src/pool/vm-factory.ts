@@ -6,13 +6,14 @@ import { probeHttp } from './readiness.ts';
 import { SavedMachines } from './saved-machines.ts';
 import type { Snapshots } from './snapshots.ts';
 import { VersionedVm, type VersionedVmDeps } from './versioned-vm.ts';
-import { type FoundMachine, type VmSpec, VmSupervisor } from './vm-supervisor.ts';
+import { type FoundMachine, type SupervisorDeps, type VmSpec, VmSupervisor } from './vm-supervisor.ts';
 import { saveMachine, saveVm, type VmRecord } from './vm-table.ts';
 import { imagesOf, type VmVersion } from './vm-versions.ts';
 
 export interface VmFactoryDeps extends PoolDeps {
   readonly library: ImageLibrary;
   readonly snapshots: Snapshots;
+  readonly furnish: SupervisorDeps['furnish'];
   /** Resolves when no request of the VM is under way and none is to come. */
   readonly quiet: (vm: string) => Promise<void>;
   /** @throws when there is no room for the VM's machine. */
@@ -46,7 +47,7 @@ export class VmFactory {
 
   /** @param found what is there for it already, by its version. */
   make(record: VmRecord, found: ReadonlyMap<number, FoundMachine> = new Map()): VersionedVm {
-    const { clock, log, store, disks, hypervisor, probe = probeHttp, ending } = this.#deps;
+    const { clock, log, store, disks, hypervisor, probe = probeHttp, furnish, ending } = this.#deps;
     const { name } = record;
     const vm: VersionedVm = new VersionedVm(
       {
@@ -60,6 +61,7 @@ export class VmFactory {
               hypervisor,
               probe,
               alone,
+              furnish,
               onChange,
               saved: this.#saved,
               fetchImage: (wanted, signal) => this.#fetchImage(vm, wanted, signal),

@@ -1,6 +1,8 @@
 import { type Clock, type CodedError, formatBytes, hasCode, messageOf } from '../base/index.ts';
 import type { Log } from '../platform/telemetry/index.ts';
 import { AnswerLimit } from './answer-limit.ts';
+import type { GuestPlace } from './applications/application-installer.ts';
+import type { HeldGuest } from './applications/applications.ts';
 import type { MachineDisk } from './disks/machine-disk.ts';
 import { poolError } from './errors.ts';
 import type { Hypervisor, Machine } from './hypervisor/hypervisor.ts';
@@ -44,6 +46,8 @@ export interface SupervisorDeps {
   readonly alone: () => Promise<void>;
   /** Where it is kept while it is suspended. */
   readonly saved: Pick<SavedMachines, 'folderOf' | 'take' | 'forget'>;
+  /** Puts into a guest that answers what is wanted there beside its image. */
+  readonly furnish: (spec: VmSpec, place: GuestPlace, signal: AbortSignal) => Promise<void>;
   /** Called after every change of phase. */
   readonly onChange: (supervisor: VmSupervisor, previous: VmState['phase']) => void;
 }
@@ -57,6 +61,8 @@ const FINAL_CODES = [
   'image_outside_root',
   'image_withdrawn',
   'configuration_too_small',
+  'untrusted_on_tcg',
+  'applications_unsupported',
 ];
 
 const LEAST_ANSWER_LIMIT_MS = 10_000;
@@ -88,6 +94,10 @@ export class VmSupervisor {
   #lastBootMs: number | undefined;
   #running: Promise<void> | undefined;
   #left: Machine | undefined;
+  /** What the machine that serves was made from. */
+  #image: StoredImage | undefined;
+  /** How many are just changing what serves in the guest. */
+  #holders = 0;
   readonly #adoption = Promise.withResolvers<void>();
   /** Resolved by whoever wants it suspended, while it serves. */
   #suspension: PromiseWithResolvers<Suspension> | undefined;
@@ -120,6 +130,17 @@ export class VmSupervisor {
   /** The machine that runs for it now or ran last, for its console. */
   get machineId(): string | undefined {
     return this.#machineId;
+  }
+
+  /** The guest, when it serves, for whoever changes it: until it is let go, that it does not answer is no sign of its death. */
+  hold(): HeldGuest | undefined {
+    if (this.state.phase !== 'ready' || !this.#image) return undefined;
+    const { machine } = this.state;
+    this.#holders += 1;
+    const letGo = () => {
+      this.#holders -= 1;
+    };
+    return { machine, manifest: this.#image.manifest, [Symbol.dispose]: letGo };
   }
 
   describe(): Vm {
@@ -161,6 +182,7 @@ export class VmSupervisor {
   async suspend(quiet: () => Promise<void>): Promise<void> {
     const { phase } = this.state;
     if (phase !== 'ready' || !this.#suspension) throw notReady(this.#spec.name, phase);
+    if (this.#holders > 0) throw poolError('vm_conflict', `the VM ${this.#spec.name} is just being changed`);
     const done = Promise.withResolvers<void>();
     this.#suspension.resolve({ quiet, done });
     this.#suspension = undefined;
@@ -224,7 +246,7 @@ export class VmSupervisor {
 
   /** From the image until the machine was suspended. Otherwise it throws: a machine that is wanted never ends well. */
   async #serveOnce(signal: AbortSignal): Promise<void> {
-    const { clock, hypervisor, prepareDisks, probe, recordMachine } = this.#deps;
+    const { clock, hypervisor, probe, prepareDisks, recordMachine } = this.#deps;
     const left = this.#left;
     this.#left = undefined;
     if (left) return this.#serveBy(left, signal);
@@ -254,6 +276,7 @@ export class VmSupervisor {
       void machine.exited.then((reason) => limit.giveUp(reason));
       await untilReady(clock, probe, machine.addresses[0], image.manifest.http.readyPath, either);
       limit[Symbol.dispose]();
+      await this.#furnish(machine, image, signal);
       const nowMs = clock.monotonicMs();
       this.#lastStart = {
         fetchMs: fetchedMs - startMs,
@@ -281,6 +304,7 @@ export class VmSupervisor {
       if (!(await probe(clock, machine.addresses[0], readyPath, LIFE_SIGN_LIMIT_MS, signal))) {
         throw poolError('machine_failed', 'the guest did not answer when its machine was taken over');
       }
+      await this.#furnish(machine, image, signal);
       this.#apply({ kind: 'adopted', machine });
       this.#adoption.resolve();
       await this.#untilSuspended(machine, image, signal);
@@ -288,6 +312,11 @@ export class VmSupervisor {
       this.#adoption.resolve();
       await this.#end(machine, image);
     }
+  }
+
+  async #furnish(machine: Machine, image: StoredImage, signal: AbortSignal): Promise<void> {
+    this.#image = image;
+    await this.#deps.furnish(this.#spec, { machine, manifest: image.manifest }, signal);
   }
 
   /** A guest that is to end, and has a disk, may bring to it what it has in memory only. */
@@ -306,13 +335,14 @@ export class VmSupervisor {
   /** Watches a machine that serves until it was suspended. @throws `machine_failed` when it died. */
   async #untilSuspended(machine: Machine, image: StoredImage, signal: AbortSignal): Promise<void> {
     const { clock, probe } = this.#deps;
+    const look: HttpProbe = async (...place) => this.#holders > 0 || probe(...place);
     for (;;) {
       const watching = new AbortController();
       const either = AbortSignal.any([signal, watching.signal]);
       this.#suspension = Promise.withResolvers();
       const what = await Promise.race([
         machine.exited,
-        untilUnresponsive(clock, probe, machine.addresses[0], image.manifest.http.readyPath, either),
+        untilUnresponsive(clock, look, machine.addresses[0], image.manifest.http.readyPath, either),
         this.#suspension.promise,
       ]).finally(() => {
         this.#suspension = undefined;

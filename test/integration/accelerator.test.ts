@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { accessSync, constants, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { accessSync, constants, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
@@ -12,6 +12,7 @@ import { silentLog } from '../../src/platform/telemetry/index.ts';
 import {
   AcceleratorProbe,
   type AcceleratorVerdict,
+  confinementSupport,
   QemuHypervisor,
   type StoredImage,
 } from '../../src/pool/index.ts';
@@ -62,16 +63,13 @@ exec '${toolPath('qemu-system-x86_64')}' "$@"
     await mkdir(join(folder, 'bin'));
     // A confined machine's own user runs it too.
     await chmod(folder, 0o711);
+    await writeFile(join(folder, 'boots'), '');
+    await chmod(join(folder, 'boots'), 0o666);
     await writeFile(join(folder, 'bin', 'qemu-system-x86_64'), program, { mode: 0o755 });
   }
-  const boots = () => {
-    try {
-      return readFileSync(join(folder, 'boots'), 'utf8').trim().split('\n').length;
-    } catch {
-      return 0;
-    }
-  };
-  const probe = () => new AcceleratorProbe({ clock: systemClock, log: silentLog }, verdictPath, runFolder);
+  const boots = () => readFileSync(join(folder, 'boots'), 'utf8').split('\n').length - 1;
+  const probe = () =>
+    new AcceleratorProbe({ clock: systemClock, log: silentLog }, verdictPath, runFolder, true);
   const choose = () => probe().choose(image, AbortSignal.timeout(PROBE_LIMIT_MS));
 
   test('chooses one that boots a guest, and says why', async () => {
@@ -128,6 +126,38 @@ exec '${toolPath('qemu-system-x86_64')}' "$@"
     }
   });
 
+  test.runIf(mayOpenKvm())('runs its QEMU as machines run: confined, where that can be', async () => {
+    rmSync(verdictPath, { force: true });
+    const support = await confinementSupport();
+    const calledOff = new AbortController();
+    const choosing = probe().choose(image, calledOff.signal);
+    const running = () =>
+      machinesIn(runFolder).map(({ pid }) => readFileSync(`/proc/${pid}/status`, 'utf8'))[0] ?? '';
+    await expect.poll(running, { timeout: PATIENCE_MS, interval: 20 }).toMatch(/^Seccomp:\s+2$/m);
+    if (support.isConfined) {
+      expect(running()).toMatch(/^Uid:\s+19\d{8}\s/m);
+      expect(running()).toMatch(/^CapEff:\s+0+$/m);
+    }
+    calledOff.abort(new Error('called off'));
+    await expect(choosing).rejects.toThrow('called off');
+    await expect.poll(() => readdirSync(runFolder), { timeout: PATIENCE_MS }).toEqual([]);
+  });
+
+  test.runIf(mayOpenKvm())('boots no kernel of an image that an origin brought in software', async () => {
+    const cautious = new AcceleratorProbe(
+      { clock: systemClock, log: silentLog },
+      join(folder, 'cautious.json'),
+      runFolder,
+      false,
+    );
+    const measured = boots();
+    const { accelerator, reason } = await cautious.choose(image, AbortSignal.timeout(PROBE_LIMIT_MS));
+    expect(boots()).toBe(measured + 1);
+    expect(reason).toMatch(
+      accelerator === 'kvm' ? /^KVM boots .*TCG: not tried/ : /^KVM does not boot .*TCG: not tried/,
+    );
+  });
+
   test.runIf(mayOpenKvm())(
     'called off by one who asked, it goes on for the others, and leaves no QEMU',
     async () => {
@@ -178,7 +208,7 @@ exec '${toolPath('qemu-system-x86_64')}' "$@"
       const { systemClock } = await import('${source('base/index.ts')}');
       const { silentLog } = await import('${source('platform/telemetry/index.ts')}');
       const [image, verdictPath, runFolder] = process.argv.slice(1);
-      await new AcceleratorProbe({ clock: systemClock, log: silentLog }, verdictPath, runFolder)
+      await new AcceleratorProbe({ clock: systemClock, log: silentLog }, verdictPath, runFolder, true)
         .choose(JSON.parse(image), new AbortController().signal);`;
     const args = [JSON.stringify(image), join(folder, 'killed.json'), join(folder, 'killed')];
     const child = spawn(process.execPath, ['--input-type=module', '-e', program, ...args], {

@@ -204,8 +204,9 @@ needs('qemu-system-x86_64')('a machine made from a template', () => {
     const writing = await rootedImage(join(folder, 'writing'), (init) =>
       init.replace('announced=\n', 'announced=\necho mine >/dev/vda\n'),
     );
-    const spec = { ...(await specOf('writing')), image: await storedImage(writing, join(folder, 'images')) };
+    const stored = await storedImage(writing, join(folder, 'images'));
     for (const isFirst of [true, false]) {
+      const spec = { ...(await specOf(isFirst ? 'one' : 'two')), image: stored };
       const machine = await hypervisor.start(spec, signal(), async () => undefined);
       running.push(machine);
       await untilReady(systemClock, probeHttp, machine.addresses[0], '/', signal());

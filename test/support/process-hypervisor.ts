@@ -47,6 +47,8 @@ export class ProcessHypervisor implements Hypervisor {
   /** Starts that are to fail, one after the other. */
   failures: Error[] = [];
   starts = 0;
+  /** Where somebody listens for a machine, as an agent in its guest would. */
+  commandSocketOf: ((id: string) => string) | undefined;
 
   async start(spec: MachineSpec, signal: AbortSignal, claim: Claim): Promise<StartedMachine> {
     this.starts += 1;
@@ -87,6 +89,7 @@ export class ProcessHypervisor implements Hypervisor {
       pid: child.pid ?? 0,
       addresses: [{ host: '127.0.0.1', port }],
       accelerator: 'tcg',
+      commandSocket: this.commandSocketOf?.(id),
       exited,
       stop,
       suspend: async (folder, calledOff) => {

@@ -22,7 +22,7 @@ export interface OrillaOptions {
   readonly origins: Readonly<Record<string, OriginOptions>>;
   /** What the configuration says of the gateway, beside its ports and origins. */
   readonly gateway?: object;
-  /** What the configuration says of the pool, beside `accelerator: tcg`. */
+  /** What the configuration says of the pool, beside what lets origins' images run under TCG. */
   readonly pool?: object;
   /** Where everything of this Orilla is; a folder of its own that goes with it when absent. */
   readonly folder?: string;
@@ -51,7 +51,7 @@ export function configuration({
         ]),
       ),
     },
-    pool: { accelerator: 'tcg', ...pool },
+    pool: { accelerator: 'tcg', allowUntrustedOnTcg: true, warmLimit: '0 B', ...pool },
     control: { listen },
   });
 }

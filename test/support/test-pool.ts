@@ -3,6 +3,7 @@ import { systemClock, systemRandom } from '../../src/base/index.ts';
 import { openStore, type Store } from '../../src/platform/store/index.ts';
 import { Registry, silentLog } from '../../src/platform/telemetry/index.ts';
 import {
+  ApplicationStore,
   ImageStore,
   Pool,
   type PoolOptions,
@@ -25,8 +26,9 @@ export async function startTestPool(folder: string, options: Partial<PoolOptions
   const images = await ImageStore.open({ clock, random }, join(folder, 'images'));
   const disks = new VmDisks(join(folder, 'vms'));
   const digest = await writeImageFolder(join(folder, 'provided', 'photos'));
+  const applications = new ApplicationStore({ clock, random }, join(folder, 'applications'));
   const pool = await Pool.start(
-    { clock, random, log: silentLog, registry, store, images, disks, hypervisor },
+    { clock, random, log: silentLog, registry, store, images, disks, applications, hypervisor },
     {
       imageDirectoryRoot: join(folder, 'provided'),
       imageHosts: () => [],
@@ -41,6 +43,7 @@ export async function startTestPool(folder: string, options: Partial<PoolOptions
     pool,
     hypervisor,
     images,
+    applications,
     registry,
     digest,
     close: async () => {

@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { temporaryFolder } from '../../../test/support/temporary-folder.ts';
 import { SMALL, untilVm } from '../../../test/support/test-pool.ts';
 import { LARGER, OTHER_TOKEN, startTestVmApi } from '../../../test/support/test-vm-api.ts';
+import { poolError } from '../../pool/index.ts';
 
 let folder: string;
 let running: Awaited<ReturnType<typeof startTestVmApi>>;
@@ -92,6 +93,33 @@ describe('the VM-loading API', () => {
     expect(all.statusCode).toBe(201);
     expect(all.json().virtualmachine.scope).toBeUndefined();
     expect(running.hypervisor.starts).toBe(1);
+  });
+
+  it('gives an origin no path of the gateway in the reason of a failed VM', async () => {
+    const words = "ENOSPC: no space left on device, open '/var/lib/orilla/run/photos/disk.raw'";
+    running.hypervisor.failures = [poolError('image_invalid', words)];
+    const answer = await call('POST', '', load, { prefer: 'wait=20' });
+    expect(answer.statusCode).toBe(502);
+    expect(answer.json().error.message).toMatch(/open '<path>'$/);
+    const { virtualmachine } = (await call('GET', '/photos')).json();
+    expect(virtualmachine).toMatchObject({
+      status: 'failed',
+      reason: expect.stringMatching(/open '<path>'$/),
+    });
+    // The operator's pages have it whole.
+    expect(running.pool.get('photos').reason).toContain('/var/lib/orilla/run/photos/disk.raw');
+  });
+
+  it('answers a client that tries wrong tokens with 429 after some, and right ones from there as ever', async () => {
+    const wrong = () => call('GET', '', undefined, { authorization: 'Bearer x' });
+    const statuses: number[] = [];
+    for (let i = 0; i < 14; i += 1) statuses.push((await wrong()).statusCode);
+    expect(statuses.slice(0, 10)).toEqual(Array.from({ length: 10 }, () => 403));
+    expect(statuses.slice(-2)).toEqual([429, 429]);
+    const last = await wrong();
+    expect(last.headers['retry-after']).toBe('1');
+    expect(last.json().error.code).toBe('too_many_refusals');
+    expect((await call('GET')).statusCode).toBe(200);
   });
 
   it('starts no more VMs for an origin than its quota', async () => {

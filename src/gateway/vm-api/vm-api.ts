@@ -15,14 +15,17 @@
  * XML, as `Content-Type` and `Accept` say. What changes something may carry an `Idempotency-Key`.
  * @module
  */
-import type { FastifyRequest } from 'fastify';
-import type { Clock } from '../../base/index.ts';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { type Clock, hasCode } from '../../base/index.ts';
 import { type ApiServer, createApiServer } from '../../platform/http/index.ts';
 import type { Log } from '../../platform/telemetry/index.ts';
 import type { Pool } from '../../pool/index.ts';
 import { bearerToken } from '../../trust/index.ts';
+import { DEFAULT_LIMITS } from '../data-plane/limits.ts';
+import { ClientTable } from '../data-plane/limits-client-table.ts';
 import { gatewayError } from '../errors.ts';
 import { parseForgivingJson } from './forgiving-json.ts';
+import { withoutHostPaths } from './host-paths.ts';
 import { preferredForm } from './negotiation.ts';
 import { addOperationRoutes } from './operation-routes.ts';
 import { addVmRoutes, type VmRoutesOptions } from './vm-routes.ts';
@@ -45,6 +48,8 @@ export interface VmApiOptions extends VmRoutesOptions {
 /** draft-meunier-http-message-signatures-directory */
 const KEY_DIRECTORY = '/.well-known/http-message-signatures-directory';
 const PUBLIC_PATHS = new Set(['/openapi.json', KEY_DIRECTORY]);
+/** Of one client; twice as many at once. A token has 256 random bits: this spares the log and us, not the token. */
+const WRONG_TOKENS_PER_SECOND = 5;
 
 /** Makes the API's server; the caller listens. */
 export async function createVmApi(
@@ -66,6 +71,18 @@ export async function createVmApi(
     return origin;
   };
 
+  const refused = new ClientTable();
+  refused.limits = { ...DEFAULT_LIMITS, requestsPerSecondPerClient: WRONG_TOKENS_PER_SECOND };
+  /** Of right tokens from the same address none is refused: a proxy may stand before all origins. */
+  const countRefusal = (client: string, reply: FastifyReply) => {
+    if (refused.request(client, clock.monotonicMs())) {
+      log.warn({ client }, 'token refused at the VM API');
+      return;
+    }
+    reply.header('Retry-After', 1);
+    throw gatewayError('too_many_refusals', 'too many wrong tokens came from your address');
+  };
+
   app.removeAllContentTypeParsers();
   for (const [type, parse] of [
     ['application/json', parseForgivingJson],
@@ -85,9 +102,16 @@ export async function createVmApi(
         return toXml(answer);
       });
     }
+    if (PUBLIC_PATHS.has(request.url)) return;
     // Whoever asks is known before the body is read.
-    if (!PUBLIC_PATHS.has(request.url)) originOf(request);
+    try {
+      originOf(request);
+    } catch (error) {
+      if (hasCode(error, 'token_unknown')) countRefusal(request.ip, reply);
+      throw error;
+    }
   });
+  app.addHook('preSerialization', async (_request, _reply, answer) => withoutHostPaths(answer));
 
   app.get(
     KEY_DIRECTORY,

@@ -40,6 +40,8 @@ export interface Machine {
   /** Where connections to the guest's HTTP server go; with several, they are best spread over all. */
   readonly addresses: readonly [Address, ...Address[]];
   readonly accelerator: Accelerator;
+  /** Where its guest takes commands (QEMU's guest agent), a Unix socket; nobody may listen in the guest. */
+  readonly commandSocket: string | undefined;
   /** Resolves once, with a sentence that says why, when the machine is no more, whoever ended it. */
   readonly exited: Promise<string>;
   /** Ends the machine at once; resolves when it is gone and its run directory is removed. Twice is fine. */

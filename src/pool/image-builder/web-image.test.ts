@@ -14,6 +14,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { elfFile } from '../../../test/support/elf-file.ts';
 import { systemRandom } from '../../base/index.ts';
 import { packagePath, runCommand } from '../../platform/process/index.ts';
 import { imageManifestSchema } from '../schema.ts';
@@ -32,13 +33,30 @@ const MODULES: Record<string, string> = {
 };
 const sha256 = (octets: Uint8Array | string) => createHash('sha256').update(octets).digest('hex');
 
-/** A Debian archive of three packages, each of which is its own data.tar. */
+const DEPENDS: Record<string, string> = {
+  'linux-image-cloud-amd64': 'linux-image-6.1-cloud-amd64 (= 6.1-1)',
+  'qemu-guest-agent': 'libc6 (>= 2.34), libglib2.0-0, adduser',
+  'libglib2.0-0': 'libc6, libpcre2-8-0',
+};
+
+/** A Debian archive of some packages, each of which is its own data.tar. */
 let archive: string;
 beforeAll(async () => {
   archive = await mkdtemp(join(tmpdir(), 'orilla-archive-'));
   await makePackage('linux-image-cloud-amd64', {});
   await makePackage('linux-image-cloud-arm64', {});
   await makePackage('busybox-static', { 'bin/busybox': 'ELF' });
+  const program = elfFile(['libglib-2.0.so.0', 'libc.so.6'], '/lib64/ld-linux.so.2');
+  await makePackage('qemu-guest-agent', { 'usr/sbin/qemu-ga': program });
+  await makePackage('libc6', {
+    'lib/x86_64-linux-gnu/ld-linux.so.2': elfFile([]),
+    'lib/x86_64-linux-gnu/libc.so.6': elfFile(['ld-linux.so.2']),
+  });
+  await makePackage('libglib2.0-0', {
+    'usr/lib/libglib-2.0.so.0.7400.6': elfFile(['libpcre2-8.so.0']),
+    'usr/lib/libglib-2.0.so.0': { target: 'libglib-2.0.so.0.7400.6' },
+  });
+  await makePackage('libpcre2-8-0', { 'usr/lib/libpcre2-8.so.0': elfFile(['libc.so.6']) });
   await makePackage('linux-image-6.1-cloud-amd64', {
     'boot/vmlinuz-6.1-cloud-amd64': 'MZ',
     'lib/modules/6.1-cloud-amd64/modules.builtin': 'kernel/drivers/block/virtio_blk.ko\n',
@@ -52,12 +70,16 @@ beforeAll(async () => {
 });
 afterAll(() => rm(archive, { recursive: true }));
 
-async function makePackage(name: string, files: Record<string, string>): Promise<void> {
+async function makePackage(
+  name: string,
+  files: Record<string, string | Buffer | { readonly target: string }>,
+): Promise<void> {
   const root = join(archive, `${name}.root`);
   await mkdir(root);
   for (const [path, content] of Object.entries(files)) {
     await mkdir(join(root, path, '..'), { recursive: true });
-    await writeFile(join(root, path), content);
+    if (typeof content === 'object' && 'target' in content) await symlink(content.target, join(root, path));
+    else await writeFile(join(root, path), content);
   }
   await runCommand('tar', ['--create', '--file', join(archive, `${name}.deb`), '--directory', root, '.']);
 }
@@ -66,7 +88,7 @@ const run: RunCommand = async (command, args, options) => {
   const name = /([a-z0-9.-]+?)(?::[a-z0-9]+)?(?:=.*)?$/.exec(args.at(-1) ?? '')?.[1] ?? '';
   if (command === 'apt-cache') {
     const sum = sha256(await readFile(join(archive, `${name}.deb`)));
-    const stdout = `Package: ${name}\nVersion: 6.1-1\nArchitecture: amd64\nDepends: linux-image-6.1-cloud-amd64 (= 6.1-1)\nSize: 1\nSHA256: ${sum}\n`;
+    const stdout = `Package: ${name}\nVersion: 6.1-1\nArchitecture: amd64\nDepends: ${DEPENDS[name] ?? ''}\nSize: 1\nSHA256: ${sum}\n`;
     return { stdout, stderr: '' };
   }
   if (command === 'apt-get') {
@@ -110,7 +132,15 @@ describe('buildWebImage', () => {
       name: 'photos',
       architecture: 'x86_64',
       minimumMemoryBytes: 129 * 2 ** 20,
-      sources: { 'linux-image-6.1-cloud-amd64': '6.1-1', 'busybox-static': '6.1-1' },
+      applications: { program: '/bin/orilla-application' },
+      sources: {
+        'linux-image-6.1-cloud-amd64': '6.1-1',
+        'busybox-static': '6.1-1',
+        'qemu-guest-agent': '6.1-1',
+        libc6: '6.1-1',
+        'libglib2.0-0': '6.1-1',
+        'libpcre2-8-0': '6.1-1',
+      },
     });
     const files = [manifest.kernel, ...manifest.initrd];
     expect(files.map(({ file }) => file)).toEqual(['vmlinuz', 'base.cpio', 'content.cpio']);
@@ -136,6 +166,31 @@ describe('buildWebImage', () => {
     expect(await readdir(options.outputDirectory)).not.toContain('content.cpio');
   });
 
+  test('takes the guest agent along with all that it needs, from whichever package has it', async () => {
+    await build();
+    const base = String(await imageFile('base.cpio'));
+    const files = [
+      'usr/sbin/qemu-ga',
+      'lib64/ld-linux.so.2',
+      'lib/libc.so.6',
+      'lib/libglib-2.0.so.0',
+      'lib/libpcre2-8.so.0',
+    ];
+    for (const name of files) expect(base).toContain(`${name}\0`);
+  });
+
+  test('a library that no package has is told', async () => {
+    const without: RunCommand = async (command, args, runOptions) => {
+      const output = await run(command, args, runOptions);
+      const isList = command === 'tar' && args.includes('--list');
+      return isList ? { ...output, stdout: output.stdout.replace(/^.*libpcre2.*$/m, '') } : output;
+    };
+    await expect(buildWebImage({ random: systemRandom, run: without }, options)).rejects.toMatchObject({
+      code: 'package_damaged',
+      message: expect.stringContaining('libpcre2-8.so.0'),
+    });
+  });
+
   test('tells modprobe what each module needs, the nearest first, and leaves out what is built in', async () => {
     await build();
     const base = String(await imageFile('base.cpio'));
@@ -159,11 +214,12 @@ describe('buildWebImage', () => {
     const steps: string[] = [];
     await build({ onProgress: ({ label, done, total }) => steps.push(`${done}/${total} ${label}`) });
     expect(steps).toEqual([
-      '0/5 Reading the content',
-      '1/5 Fetching the Linux kernel',
-      '2/5 Fetching busybox',
-      '3/5 Unpacking',
-      '4/5 Writing the image',
+      '0/6 Reading the content',
+      '1/6 Fetching the Linux kernel',
+      '2/6 Fetching busybox',
+      "3/6 Fetching QEMU's guest agent",
+      '4/6 Unpacking',
+      '5/6 Writing the image',
     ]);
   });
 
@@ -218,7 +274,7 @@ describe('buildWebImage', () => {
   test('an abort ends the build and leaves nothing behind', async () => {
     const abort = new AbortController();
     const onProgress = ({ done }: { done: number }) => {
-      if (done === 4) abort.abort(new Error('enough'));
+      if (done === 5) abort.abort(new Error('enough'));
     };
     await expect(build({ signal: abort.signal, onProgress })).rejects.toThrow('enough');
     expect((await readdir(folder)).toSorted()).toEqual(['cache', 'content']);

@@ -10,6 +10,7 @@ import { buildError } from './errors.ts';
 import { type GuestKernel, readGuestKernel } from './guest-kernel.ts';
 import { requireReplaceable, writeImageDirectory } from './image-directory.ts';
 import { PackageFiles } from './package-files.ts';
+import { type PackageProgram, readPackageProgram } from './package-program.ts';
 import type { PackageRecord } from './package-record.ts';
 import { resumeProgram } from './resume-program.ts';
 
@@ -34,6 +35,8 @@ export interface WebImageOptions {
 const DEBIAN_ARCHITECTURES = { x86_64: 'amd64', aarch64: 'arm64' } as const;
 /** What the guest's init loads, see there; what these need comes along. */
 const MODULES = ['virtio_mmio', 'virtio_net', 'virtio_blk', 'virtio_console', 'virtio_rng'];
+/** In the package and in the guest. */
+const AGENT_PATH = 'usr/sbin/qemu-ga';
 /**
  * `cryptomgr.notests`: the kernel tests its ciphers at each boot, a tenth of the way to the first answer under emulation.
  * `rootfstype=ramfs`: as tmpfs the root would take half of the memory at most, and a large content would be cut off there.
@@ -62,7 +65,7 @@ export async function buildWebImage(
     { run },
     { cacheDirectory: options.cacheDirectory, architecture: debianArchitecture },
   );
-  const step = progress(options, 5);
+  const step = progress(options, 6);
 
   step('Reading the content');
   const content =
@@ -73,6 +76,8 @@ export async function buildWebImage(
   step('Fetching busybox');
   const busyboxRecord = await packages.find('busybox-static', signal);
   const busyboxPackage = await packages.fetch(busyboxRecord, signal);
+  step("Fetching QEMU's guest agent");
+  const agent = await readPackageProgram({ run, packages }, 'qemu-guest-agent', AGENT_PATH, signal);
   step('Unpacking');
   const kernel = await PackageFiles.with(
     { run },
@@ -81,7 +86,7 @@ export async function buildWebImage(
     signal,
   );
   const busybox = await PackageFiles.with({ run }, busyboxPackage, readBusybox, signal);
-  const base = await baseEntries(recipeDirectory, kernel, busybox, architecture);
+  const base = await baseEntries(recipeDirectory, kernel, busybox, agent, architecture);
   step('Writing the image');
   return writeImageDirectory(
     deps,
@@ -97,10 +102,12 @@ export async function buildWebImage(
       ],
       commandLine: COMMAND_LINE,
       http: { port: 80, readyPath: '/' },
+      applications: { program: '/bin/orilla-application' },
       minimumMemoryBytes: memoryFor(content),
       sources: {
         [kernelRecord.name]: kernelRecord.version,
         [busyboxRecord.name]: busyboxRecord.version,
+        ...Object.fromEntries(agent.packages.map(({ name, version }) => [name, version])),
       },
     }),
     signal,
@@ -131,6 +138,7 @@ async function baseEntries(
   recipeDirectory: string,
   kernel: GuestKernel,
   busybox: Buffer,
+  agent: PackageProgram,
   architecture: ImageManifest['architecture'],
 ): Promise<CpioEntry[]> {
   const recipe = async (file: string): Promise<Buffer> =>
@@ -144,8 +152,12 @@ async function baseEntries(
     mode,
     content,
   });
+  const ofModules = new Set(kernel.moduleEntries.map(({ name }) => name));
+  const folders = [...new Set([...FOLDERS, ...foldersOf(agent.entries)])].filter(
+    (name) => !ofModules.has(name),
+  );
   return [
-    ...['bin', 'dev', 'etc', 'proc', 'sys', 'www', 'www/cgi-bin'].map((name) => directory(name)),
+    ...folders.map((name) => directory(name)),
     directory('tmp', 0o1777),
     // The kernel gives init this for its words, before init can mount what knows all devices (Linux, devices.txt: 5, 1).
     { kind: 'character-device', name: 'dev/console', mode: 0o600, major: 5, minor: 1 },
@@ -153,16 +165,33 @@ async function baseEntries(
     { kind: 'symlink', name: 'bin/sh', target: 'busybox' },
     file('init', 0o755, await recipe('init')),
     file('bin/orilla-agent', 0o755, await recipe('agent')),
+    file('bin/orilla-application', 0o755, await recipe('application')),
+    file('bin/orilla-commands', 0o755, await recipe('commands')),
+    // QEMU's guest agent calls these two by their paths.
+    file('sbin/shutdown', 0o755, await recipe('shutdown')),
+    { kind: 'symlink', name: 'sbin/hwclock', target: '../bin/busybox' },
+    ...agent.entries,
     // Without it no clone comes of the guest; templates are for x86-64 only.
     ...(architecture === 'x86_64' ? [file('bin/orilla-resume', 0o755, resumeProgram())] : []),
-    // Debian's number for whoever serves the web.
-    file('etc/passwd', 0o644, Buffer.from('root:x:0:0::/:/bin/sh\nwww:x:33:33::/www:/bin/false\n')),
-    file('etc/group', 0o644, Buffer.from('root:x:0:\nwww:x:33:\n')),
+    // Debian's number for whoever serves the web; the first one that is for people, for applications.
+    file('etc/passwd', 0o644, Buffer.from(USERS.map((user) => `${user}\n`).join(''))),
+    file('etc/group', 0o644, Buffer.from('root:x:0:\nwww:x:33:\napp:x:1000:\n')),
     file('etc/httpd.conf', 0o644, await recipe('httpd.conf')),
     file('www/index.html', 0o644, await recipe('index.html')),
     file('www/cgi-bin/where', 0o755, await recipe('where')),
     ...kernel.moduleEntries,
   ];
+}
+
+const FOLDERS = ['bin', 'dev', 'etc', 'proc', 'run', 'sbin', 'srv', 'sys', 'www', 'www/cgi-bin'];
+const USERS = ['root:x:0:0::/:/bin/sh', 'www:x:33:33::/www:/bin/false', 'app:x:1000:1000::/tmp:/bin/false'];
+
+/** The kernel unpacks no file into a folder that is not there. */
+function foldersOf(entries: readonly CpioEntry[]): string[] {
+  return entries.flatMap(({ name }) => {
+    const parts = name.split('/').slice(0, -1);
+    return parts.map((_, depth) => parts.slice(0, depth + 1).join('/'));
+  });
 }
 
 /** While the kernel unpacks the content it is in memory twice. */

@@ -23,18 +23,21 @@ export interface ImageRefPolicy {
   readonly servers: ListedServers;
 }
 
-/** @throws `image_invalid` when the text is none of the three forms. */
-export function parseImageRef(text: string): ImageRef {
+/**
+ * @param what it is called where it came from.
+ * @throws `image_invalid` when the text is none of the three forms.
+ */
+export function parseImageRef(text: string, what = 'imageRef'): ImageRef {
   if (imageDigestSchema.safeParse(text).success) return { kind: 'stored', digest: text };
   if (/^https?:\/\//i.test(text)) {
-    if (!URL.canParse(text)) throw poolError('image_invalid', `imageRef ${quote(text)} is not a URL`);
+    if (!URL.canParse(text)) throw poolError('image_invalid', `${what} ${quote(text)} is not a URL`);
     return { kind: 'url', url: new URL(text) };
   }
   const path = text.replace(/^file:\/\/(?=\/)/i, '');
   if (path === '' || path.includes('\0') || /^[a-z][a-z0-9+.-]*:/i.test(path)) {
     throw poolError(
       'image_invalid',
-      `imageRef ${quote(text)}: expected an http or https URL, a directory, or sha256: and a digest`,
+      `${what} ${quote(text)}: expected an http or https URL, a directory, or sha256: and a digest`,
     );
   }
   return { kind: 'directory', path };
@@ -63,16 +66,20 @@ export async function resolveImageRef(
   return directorySource(await insideRoot(ref.path, policy.directoryRoot));
 }
 
-/** The real path of `path` below `root`, symbolic links followed before the comparison. */
-async function insideRoot(path: string, root: string): Promise<string> {
+/**
+ * The real path of `path` below `root`, symbolic links followed before the comparison.
+ *
+ * @throws `image_outside_root`, `image_not_found`
+ */
+export async function insideRoot(path: string, root: string): Promise<string> {
   const realRoot = await realpath(root).catch(() => resolve(root));
   const wanted = resolve(realRoot, path);
   const outside = () =>
-    poolError('image_outside_root', `image directory ${quote(path)} is not below the gateway's image folder`);
+    poolError('image_outside_root', `${quote(path)} is not below the gateway's image folder`);
   // Before any look at the disk, so that the answer does not tell which other folders exist.
   if (!isBelow(wanted, realRoot) && !isBelow(wanted, resolve(root))) throw outside();
   const real = await realpath(wanted).catch((cause: unknown) => {
-    throw poolError('image_not_found', `there is no image directory ${quote(path)}`, cause);
+    throw poolError('image_not_found', `there is no ${quote(path)} below the gateway's image folder`, cause);
   });
   if (!isBelow(real, realRoot)) throw outside();
   return real;

@@ -68,6 +68,19 @@ describe('an import', () => {
     expect(await store.list()).toHaveLength(1);
   });
 
+  test("is the operator's word for an image, also when an origin brought it first, and again after [gateway G7]", async () => {
+    const digest = await writeImageFolder(provided, { name: 'photos' });
+    const isTrusted = async () => (await (await openStore()).find(digest))?.isTrusted;
+    expect((await bring()).isTrusted).toBe(false);
+    expect(await isTrusted()).toBe(false);
+    const image = await store.import(directorySource(provided), { signal, isTrusted: true });
+    expect(image.isTrusted).toBe(true);
+    expect((await bring()).isTrusted).toBe(true);
+    expect(await isTrusted()).toBe(true);
+    await store.remove(digest);
+    expect((await bring()).isTrusted).toBe(false);
+  });
+
   test('without an expected digest takes the one that it finds', async () => {
     const digest = await writeImageFolder(provided);
     expect((await bring()).digest).toBe(digest);

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { constants } from 'node:fs';
-import { link, mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { link, mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Clock, type Random, randomId, systemCode } from '../../base/index.ts';
 import { identifyProcess, isRunning } from '../../platform/process/index.ts';
@@ -18,17 +18,23 @@ export interface StoredImage extends Image {
   readonly initrdPath: string;
   /** Its disks, in the order of the manifest. */
   readonly diskPaths: readonly string[];
+  /** The operator brought it here, by command or in the folder for origins, whoever else did. */
+  readonly isTrusted: boolean;
 }
 
 export interface ImportOptions {
   /** What the manifest's digest must be. Without it the digest found is taken, and recorded by the caller. */
   readonly expectedDigest?: string | undefined;
   readonly signal: AbortSignal;
+  /** The operator brings it. It stays so marked when it comes again for others. */
+  readonly isTrusted?: boolean;
   readonly onProgress?: (doneBytes: number, totalBytes: number) => void;
 }
 
 /** Holds names and digests only; a real one has about 1 KiB. */
 const MANIFEST_LIMIT_BYTES = 64 * 1024;
+/** In an image's folder: the operator brought it. No file of an image has such a name. */
+const TRUSTED_MARK = '.trusted';
 
 /**
  * The images of this machine, content-addressed: `<folder>/<SHA-256 of image.json>/`.
@@ -78,7 +84,11 @@ export class ImageStore {
       // One that was damaged on the disk counts as absent, and is replaced by the next import.
       if (digestOf(octets) !== digest) return undefined;
       const { mtimeMs } = await stat(path);
-      return storedImage(directory, digest, parseManifest(octets, path), mtimeMs);
+      const isTrusted = await stat(join(directory, TRUSTED_MARK)).then(
+        () => true,
+        () => false,
+      );
+      return storedImage(directory, digest, parseManifest(octets, path), mtimeMs, isTrusted);
     } catch (error) {
       if (systemCode(error) === 'ENOENT') return undefined;
       throw error;
@@ -94,7 +104,10 @@ export class ImageStore {
   async import(source: ImageSource, options: ImportOptions): Promise<StoredImage> {
     const incoming = this.#incomingPath();
     try {
-      return await this.#importInto(incoming, source, options);
+      const image = await this.#importInto(incoming, source, options);
+      if (!options.isTrusted || image.isTrusted) return image;
+      await writeFile(join(this.#directoryOf(image.digest), TRUSTED_MARK), '');
+      return { ...image, isTrusted: true };
     } catch (error) {
       options.signal.throwIfAborted();
       if (systemCode(error) === 'ENOSPC' || systemCode(error) === 'EDQUOT') {
@@ -162,7 +175,7 @@ export class ImageStore {
     await writeThrough(join(incoming, MANIFEST), [octets]);
     await syncDirectory(incoming);
     await this.#publish(incoming, digest);
-    return storedImage(this.#directoryOf(digest), digest, manifest, this.#clock.nowMs());
+    return storedImage(this.#directoryOf(digest), digest, manifest, this.#clock.nowMs(), false);
   }
 
   async #publish(incoming: string, digest: string): Promise<void> {
@@ -194,6 +207,7 @@ function storedImage(
   digest: string,
   manifest: ImageManifest,
   storedAtMs: number,
+  isTrusted: boolean,
 ): StoredImage {
   return {
     digest,
@@ -205,6 +219,7 @@ function storedImage(
     kernelPath: join(directory, manifest.kernel.file),
     initrdPath: join(directory, initrdFile(manifest)),
     diskPaths: (manifest.disks ?? []).map(({ file }) => join(directory, file)),
+    isTrusted,
   };
 }
 

@@ -4,25 +4,42 @@
  * KVM. KVM is chosen when it gets there, and sooner than TCG.
  *
  * A kernel that has no initial RAM file system says so on the console and reboots, which `-no-reboot` turns into an end:
- * that sentence is the token, so any Linux kernel can be probed.
+ * that sentence is the token, so any Linux kernel can be probed. It is confined as machines are, and has no disk; the
+ * network that leads to it leads to no card.
  * @module
  */
-import { spawn } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import { z } from 'zod';
-import { type Clock, formatDuration, messageOf } from '../../../base/index.ts';
+import { type Clock, formatDuration } from '../../../base/index.ts';
 import type { Log } from '../../../platform/telemetry/index.ts';
 import { poolError } from '../../errors.ts';
+import { mayRunUnderTcg } from '../../image-trust.ts';
 import type { StoredImage } from '../../images/image-store.ts';
 import type { Accelerator } from '../hypervisor.ts';
-import { kernelOptions, machineArguments, NAME_PREFIX, qemuProgram } from './command-line.ts';
+import {
+  CONSOLE_ARGUMENTS,
+  INPUT,
+  kernelOptions,
+  machineArguments,
+  NAME_PREFIX,
+  qemuProgram,
+} from './command-line.ts';
+import { LINK_TAKEN_STATUS } from './confinement.ts';
 import { guestClockOption } from './guest-clock.ts';
 import { hostArchitecture, hostKey } from './host-key.ts';
+import { type Launched, QemuLauncher } from './qemu-launcher.ts';
+import { inputPath } from './qemu-process.ts';
+import { lastWordsIn, RUN_FILES, readTail } from './run-files.ts';
 
 const BOOT_TOKEN = 'Kernel panic - not syncing: VFS: Unable to mount root fs';
 const TCG_DEADLINE_MS = 60_000;
+/** Where there is no time of TCG to beat. KVM boots a kernel within a second. */
+const KVM_DEADLINE_MS = 20_000;
+/** A boot takes 100 ms and more. */
+const LOOK_INTERVAL_MS = 10;
+const PROBE_CONFIGURATION = { cpus: 1, memoryBytes: 128 * 2 ** 20, diskBytes: 0 };
 
 const verdictSchema = z.object({
   accelerator: z.enum(['kvm', 'tcg']),
@@ -52,18 +69,27 @@ export class AcceleratorProbe {
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #verdictPath: string;
-  readonly #runFolder: string;
+  readonly #launcher: QemuLauncher;
+  readonly #allowUntrustedOnTcg: boolean;
+  #boots = 0;
   #finding: { readonly verdict: Promise<AcceleratorVerdict>; readonly signal: AbortSignal } | undefined;
 
   /**
    * @param verdictPath where the verdict is kept for the next start.
    * @param runFolder that of the hypervisor: after a crash of ours its `takeOver` ends a QEMU that hangs in a probe.
+   * @param allowUntrustedOnTcg whether kernels of images that the operator did not bring are booted under TCG too.
    */
-  constructor(deps: { clock: Clock; log: Log }, verdictPath: string, runFolder: string) {
+  constructor(
+    deps: { clock: Clock; log: Log },
+    verdictPath: string,
+    runFolder: string,
+    allowUntrustedOnTcg: boolean,
+  ) {
     this.#clock = deps.clock;
     this.#log = deps.log;
     this.#verdictPath = verdictPath;
-    this.#runFolder = runFolder;
+    this.#launcher = new QemuLauncher(deps, runFolder);
+    this.#allowUntrustedOnTcg = allowUntrustedOnTcg;
   }
 
   /** The verdict, measured with this image's kernel unless one for the same host and QEMU is kept. */
@@ -97,9 +123,11 @@ export class AcceleratorProbe {
     if (cannotUseKvm !== undefined) return { accelerator: 'tcg', reason: cannotUseKvm, key: '' };
     const kept = await this.kept();
     if (kept) return kept;
-    const tcg = await this.#boot(program, image, 'tcg', TCG_DEADLINE_MS, signal);
-    const kvmDeadlineMs = 'bootedMs' in tcg ? Math.ceil(tcg.bootedMs) : TCG_DEADLINE_MS;
-    const kvm = await this.#boot(program, image, 'kvm', kvmDeadlineMs, signal);
+    const tcg: BootOutcome = mayRunUnderTcg(image, this.#allowUntrustedOnTcg)
+      ? await this.#boot(image, 'tcg', TCG_DEADLINE_MS, signal)
+      : { failure: 'not tried with the kernel of an image that an origin brought' };
+    const kvmDeadlineMs = 'bootedMs' in tcg ? Math.ceil(tcg.bootedMs) : KVM_DEADLINE_MS;
+    const kvm = await this.#boot(image, 'kvm', kvmDeadlineMs, signal);
     const verdict = { ...judge(kvm, tcg), key: await hostKey(program) };
     this.#log.info({ accelerator: verdict.accelerator, reason: verdict.reason }, 'accelerator chosen');
     await this.#keep(verdict);
@@ -107,53 +135,53 @@ export class AcceleratorProbe {
   }
 
   async #boot(
-    program: string,
     image: StoredImage,
     accelerator: Accelerator,
-    deadlineMs: number,
+    limitMs: number,
     signal: AbortSignal,
   ): Promise<BootOutcome> {
     const { architecture } = image.manifest;
-    const append = kernelOptions(architecture, accelerator, await guestClockOption());
-    await mkdir(this.#runFolder, { recursive: true });
-    const startMs = this.#clock.monotonicMs();
-    const child = spawn(
-      program,
-      [
-        ...['-name', `${NAME_PREFIX}probe`],
-        ...machineArguments(architecture, accelerator),
-        ...['-m', '128M', '-smp', '1', '-kernel', image.kernelPath, '-append', append],
-        ...['-serial', 'stdio'],
-      ],
-      { cwd: this.#runFolder, stdio: ['ignore', 'pipe', 'pipe'] },
-    );
-    const outcome = Promise.withResolvers<BootOutcome>();
-    let said = '';
-    const hear = (text: string) => {
-      // Enough to find a token that is cut in two; the rest of a console is of no interest.
-      said = (said + text).slice(-8192);
-      if (said.includes(BOOT_TOKEN)) outcome.resolve({ bootedMs: this.#clock.monotonicMs() - startMs });
-    };
-    child.stdout.setEncoding('utf8').on('data', hear);
-    child.stderr.setEncoding('utf8').on('data', hear);
-    child.on('error', (error) => outcome.resolve({ failure: messageOf(error) }));
-    child.on('close', (_code, killer) => {
-      // Whoever ended it, it says nothing about the accelerator.
-      if (killer !== null) outcome.reject(poolError('machine_failed', `the probe was ended by ${killer}`));
-      outcome.resolve({ failure: said.trim().split('\n').at(-1)?.slice(0, 200) || 'no word' });
+    // One that was called off may still be on its way out.
+    this.#boots += 1;
+    const id = `probe-${process.pid}-${this.#boots}`;
+    const args = [
+      ...['-name', `${NAME_PREFIX}${id}`],
+      ...machineArguments(architecture, accelerator),
+      ...['-m', '128M', '-smp', '1', '-kernel', inputPath(INPUT.kernel)],
+      ...['-append', kernelOptions(architecture, accelerator, await guestClockOption())],
+      ...CONSOLE_ARGUMENTS,
+    ];
+    const spec = { id, name: 'probe', image, configuration: PROBE_CONFIGURATION };
+    const request = { spec, accelerator, memory: 'own', inputs: [image.kernelPath], limitMs, args } as const;
+    return this.#launcher.launch(request, signal, async (launched) => {
+      try {
+        return await this.#untilBooted(launched, limitMs, signal);
+      } finally {
+        await launched.qemu.kill();
+        await this.#launcher.clear(id);
+      }
     });
-    const timer = this.#clock.after(deadlineMs, () =>
-      outcome.resolve({ failure: `not booted after ${formatDuration(deadlineMs)}` }),
-    );
-    const onAbort = () => outcome.reject(signal.reason);
-    signal.addEventListener('abort', onAbort, { once: true });
-    try {
+  }
+
+  async #untilBooted(
+    { qemu, directory, startedAtMs, waiting }: Launched,
+    limitMs: number,
+    signal: AbortSignal,
+  ): Promise<BootOutcome> {
+    for (;;) {
+      const isLast = waiting.aborted;
+      const said = await readTail(join(directory, RUN_FILES.console));
+      if (said.includes(BOOT_TOKEN)) return { bootedMs: this.#clock.monotonicMs() - startedAtMs };
       signal.throwIfAborted();
-      return await outcome.promise;
-    } finally {
-      signal.removeEventListener('abort', onAbort);
-      timer[Symbol.dispose]();
-      child.kill('SIGKILL');
+      if (qemu.ended.aborted && isLast) {
+        const { status, reason } = await qemu.exited;
+        // Whoever ended it, and whoever has the link, it says nothing about the accelerator.
+        if (status === null || status === LINK_TAKEN_STATUS) throw poolError('machine_failed', reason);
+        const lastWords = (await lastWordsIn(directory)) || said.trim().split('\n').at(-1);
+        return { failure: lastWords?.slice(0, 200) || 'no word' };
+      }
+      if (isLast) return { failure: `not booted after ${formatDuration(limitMs)}` };
+      await this.#clock.sleep(LOOK_INTERVAL_MS, waiting).catch(() => undefined);
     }
   }
 

@@ -1,8 +1,8 @@
 import { readdirSync } from 'node:fs';
 import type { Clock } from '../../../base/index.ts';
 import { endProcess, identifyProcess, type ProcessIdentity } from '../../../platform/process/index.ts';
-import { waitAside } from './qemu-launcher.ts';
 import type { RunningQemu } from './qemu-process.ts';
+import { waitAside } from './wait-aside.ts';
 
 /** A look reads one line of /proc. Within it visitors of a VM that died are served by the origin all the same. */
 const LOOK_INTERVAL_MS = 100;

@@ -1,10 +1,11 @@
 import { join } from 'node:path';
-import { type Clock, deadline, type Random } from '../../../base/index.ts';
+import { deadline } from '../../../base/index.ts';
 import { probeHttp, untilReady } from '../../readiness.ts';
 import type { Accelerator, Machine, StartedMachine } from '../hypervisor.ts';
 import { type IdentifiedSpec, INPUT } from './command-line.ts';
 import { GuestAgent, resumeMessage } from './guest-agent.ts';
-import { addressesOf, type Launched, type QemuLauncher } from './qemu-launcher.ts';
+import { addressesOf, type Launched } from './qemu-launcher.ts';
+import { type QemuMachineDeps, qemuMachine } from './qemu-machine.ts';
 import { INPUT_DESCRIPTOR } from './qemu-process.ts';
 import type { QmpClient } from './qmp.ts';
 import { RUN_FILES } from './run-files.ts';
@@ -18,12 +19,6 @@ const GO_ON_LIMIT_MS = 2000;
 /** Answers until emulation has translated nearly all that serving one takes; the third costs an eighth of the first. */
 const WARMING_PROBES = 2;
 
-export interface CloningDeps {
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly launcher: QemuLauncher;
-}
-
 /** A machine that is there before anybody knows whose it will be. */
 export interface WaitingMachine {
   readonly id: string;
@@ -36,7 +31,7 @@ export interface WaitingMachine {
 
 /** A machine that begins where the template's guest had got to, as this VM's. @throws what a start does */
 export function startClone(
-  deps: CloningDeps,
+  deps: QemuMachineDeps,
   template: Template,
   spec: IdentifiedSpec,
   accelerator: Accelerator,
@@ -54,7 +49,7 @@ export function startClone(
  * next answer translated: that takes most of the time of a clone's first one.
  */
 export function prepareClone(
-  deps: CloningDeps,
+  deps: QemuMachineDeps,
   template: Template,
   spec: IdentifiedSpec,
   accelerator: Accelerator,
@@ -93,7 +88,7 @@ export function prepareClone(
 
 /** @param bringUp gets the machine when its guest goes on, and what it is talked to by; when it fails, nothing is left. */
 function clone<Outcome>(
-  { clock, random, launcher }: CloningDeps,
+  deps: QemuMachineDeps,
   template: Template,
   spec: IdentifiedSpec,
   accelerator: Accelerator,
@@ -104,6 +99,7 @@ function clone<Outcome>(
     launched: Launched,
   ) => Promise<Outcome>,
 ): Promise<Outcome> {
+  const { clock, random, launcher } = deps;
   const inputs = [template.kernel, spec.image.initrdPath, template.memory, template.state];
   const request = { spec, accelerator, memory: 'clone', inputs, limitMs: CLONE_LIMIT_MS } as const;
   return launcher.launch(request, signal, async (launched) => {
@@ -118,7 +114,7 @@ function clone<Outcome>(
       await monitor.execute('migrate-incoming', { uri: `fd:${INPUT_DESCRIPTOR + INPUT.state}` });
       await agent.hear('resumed', waiting);
       const addresses = await addressesOf(launched, monitor, spec.image.manifest.http.port);
-      return await bringUp(launcher.machineOf(launched, addresses), { agent, monitor }, launched);
+      return await bringUp(qemuMachine(deps, launched, addresses), { agent, monitor }, launched);
     } catch (error) {
       agent?.close();
       monitor.close();

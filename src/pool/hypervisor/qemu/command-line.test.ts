@@ -35,6 +35,7 @@ function specOf(change: Change = {}): IdentifiedSpec {
     manifest,
     kernelPath: `${folder}/vmlinuz`,
     initrdPath: `${folder}/base.cpio`,
+    isTrusted: false,
     diskPaths: [],
   };
   const { memoryBytes = 2 ** 27, disks = [] } = change;

@@ -99,9 +99,7 @@ export function qemuArguments(
     ...['-m', memorySize(configuration)],
     ...['-kernel', inputPath(INPUT.kernel), '-initrd', inputPath(INPUT.initrd)],
     ...['-append', kernelCommandLine.join(' ')],
-    // A descriptor and not a path: QEMU cannot put another file in its place.
-    ...['-add-fd', `fd=${CONSOLE_DESCRIPTOR},set=1`],
-    ...['-chardev', 'file,id=console0,path=/dev/fdset/1,append=on', '-serial', 'chardev:console0'],
+    ...CONSOLE_ARGUMENTS,
     ...['-chardev', `socket,id=monitor0,path=${RUN_FILES.monitor},server=on,wait=off`],
     ...['-mon', 'chardev=monitor0,mode=control'],
     ...['-netdev', network, '-device', `virtio-net-device,netdev=net0,mac=${hardwareAddress}`],
@@ -112,6 +110,12 @@ export function qemuArguments(
     ...(memory === 'clone' || memory === 'saved' ? ['-incoming', 'defer'] : []),
   ];
 }
+
+/** A descriptor and not a path: QEMU cannot put another file in its place. */
+export const CONSOLE_ARGUMENTS: readonly string[] = [
+  ...['-add-fd', `fd=${CONSOLE_DESCRIPTOR},set=1`],
+  ...['-chardev', 'file,id=console0,path=/dev/fdset/1,append=on', '-serial', 'chardev:console0'],
+];
 
 const memorySize = ({ memoryBytes }: MachineSpec['configuration']): string =>
   `${Math.ceil(memoryBytes / 2 ** 20)}M`;

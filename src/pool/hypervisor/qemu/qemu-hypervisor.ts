@@ -18,6 +18,7 @@ import type { IdentifiedSpec } from './command-line.ts';
 import { type SaverDeps, stateLimitMs } from './machine-saver.ts';
 import { receiveState } from './migration.ts';
 import { addressesOf, type Launched, type LaunchRequest, QemuLauncher } from './qemu-launcher.ts';
+import { qemuMachine } from './qemu-machine.ts';
 import type { QmpClient } from './qmp.ts';
 import { RUN_FILES, readTail } from './run-files.ts';
 import { openState, unusable } from './saved-state.ts';
@@ -31,7 +32,7 @@ const MONITOR_TIMEOUT_MS = 20_000;
 export interface QemuDeps extends SaverDeps {
   /** Of it each machine gets its id, and each clone a seed. */
   readonly random: Random;
-  /** Which accelerator to use for this image's kernel. */
+  /** Which accelerator to use for this image's kernel; throws when the image may not run here. */
   readonly chooseAccelerator: (image: StoredImage, signal: AbortSignal) => Promise<Accelerator>;
   /** How much of the host's memory machines may take that wait for their VM, at this moment; without it none does. */
   readonly warmLimitBytes?: () => number;
@@ -140,7 +141,11 @@ export class QemuHypervisor implements Hypervisor {
         await bringUp(launched, monitor);
         const addresses = await addressesOf(launched, monitor, image.manifest.http.port);
         const { startedAtMs } = launched;
-        return { ...this.#launcher.machineOf(launched, addresses), startedAtMs, origin };
+        return {
+          ...qemuMachine({ ...this.#deps, launcher: this.#launcher }, launched, addresses),
+          startedAtMs,
+          origin,
+        };
       } finally {
         monitor.close();
       }

@@ -1,9 +1,10 @@
 import { chmod, chown, mkdir, rm } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { type Clock, deadline, systemCode } from '../../../base/index.ts';
+import type { Log } from '../../../platform/telemetry/index.ts';
 import { poolError } from '../../errors.ts';
 import { machineCost } from '../../machine-cost.ts';
-import type { Accelerator, Address, Machine } from '../hypervisor.ts';
+import type { Accelerator, Address } from '../hypervisor.ts';
 import { cgroupSupport } from './cgroup-support.ts';
 import { MachineCgroups } from './cgroups.ts';
 import {
@@ -21,17 +22,16 @@ import { checkDisksFree } from './disk-lock.ts';
 import { guestClockOption } from './guest-clock.ts';
 import { ALL_LINKS, linksFor, type MachineLink } from './machine-link.ts';
 import { type MachineRecord, writeMachineRecord } from './machine-record.ts';
-import { type SaveableMachine, type SaverDeps, saveMachine } from './machine-saver.ts';
+import type { SaveableMachine } from './machine-saver.ts';
 import { QemuProcess } from './qemu-process.ts';
 import { QmpClient } from './qmp.ts';
-import { keepShort, lastWordsIn, RUN_FILES } from './run-files.ts';
+import { lastWordsIn, RUN_FILES } from './run-files.ts';
 import { templateKey } from './template-key.ts';
 
 /** sockaddr_un.sun_path has 108 octets, one of them the final NUL (unix(7)). */
 const SOCKET_PATH_LIMIT = 107;
 /** How many links, of 32,768, may be taken before a start is given up. */
 const LINK_ATTEMPTS = 16;
-const LOG_LOOK_INTERVAL_MS = 5000;
 
 export interface LaunchRequest {
   readonly spec: IdentifiedSpec;
@@ -41,23 +41,26 @@ export interface LaunchRequest {
   readonly inputs: readonly string[];
   /** How long it may take until it is up; without it, as long as the signal allows. */
   readonly limitMs?: number;
+  /** The arguments of a QEMU that is nobody's machine, and for nobody to take over. */
+  readonly args?: readonly string[];
 }
 
 /** A QEMU that was started; `waiting` aborts when it ended, took too long or is no longer wanted. */
 export interface Launched extends SaveableMachine {
+  readonly qemu: QemuProcess;
   readonly startedAtMs: number;
   readonly waiting: AbortSignal;
 }
 
 /** Starts QEMU processes, each in a run directory below one folder, and confined where that can be. */
 export class QemuLauncher {
-  readonly #deps: SaverDeps;
+  readonly #deps: { readonly clock: Clock; readonly log: Log };
   readonly #runFolder: string;
   #support: Promise<ConfinementSupport> | undefined;
   #lastReason: string | undefined;
   #cgroups: Promise<MachineCgroups | undefined> | undefined;
 
-  constructor(deps: SaverDeps, runFolder: string) {
+  constructor(deps: { readonly clock: Clock; readonly log: Log }, runFolder: string) {
     this.#deps = deps;
     this.#runFolder = runFolder;
   }
@@ -111,7 +114,7 @@ export class QemuLauncher {
   }
 
   async #attempt<Outcome>(
-    { spec, accelerator, memory, inputs, limitMs }: LaunchRequest,
+    { spec, accelerator, memory, inputs, limitMs, args }: LaunchRequest,
     signal: AbortSignal,
     bringUp: (launched: Launched) => Promise<Outcome>,
     link?: MachineLink,
@@ -135,14 +138,14 @@ export class QemuLauncher {
         key: await templateKey(spec, accelerator, link ? 'tap' : 'ports'),
         disks: [...disks],
       };
-      await writeMachineRecord(directory, record);
+      if (!args) await writeMachineRecord(directory, record);
       await checkDisksFree(this.#runFolder, spec.id, disks);
       const startedAtMs = clock.monotonicMs();
       const clockOption = await guestClockOption();
       const cgroup = await cgroups?.make(spec.id, { memoryBytes, cpus });
       qemu = await QemuProcess.spawn({
         program: qemuProgram(architecture),
-        args: qemuArguments(spec, accelerator, clockOption, link ? 'tap' : 'ports', memory),
+        args: args ?? qemuArguments(spec, accelerator, clockOption, link ? 'tap' : 'ports', memory),
         directory,
         inputs,
         diskFiles: diskFiles(disks),
@@ -161,8 +164,8 @@ export class QemuLauncher {
     } catch (error) {
       await qemu?.kill();
       const status = (await qemu?.exited)?.status;
-      const lastWords = qemu ? await this.#lastWordsOf(spec.id) : '';
-      await this.#clear(spec.id);
+      const lastWords = qemu ? await this.lastWordsOf(spec.id) : '';
+      await this.clear(spec.id);
       signal.throwIfAborted();
       if (link && status === LINK_TAKEN_STATUS) throw new LinkTaken();
       if (systemCode(error) === 'ENOSPC') throw poolError('disk_full', `no room in ${directory}`, error);
@@ -176,45 +179,8 @@ export class QemuLauncher {
     return QmpClient.connect(this.#deps.clock, join(directory, RUN_FILES.monitor), waiting);
   }
 
-  /** A machine of what was launched, or taken over, from now on the caller's: its directory goes when it ends. */
-  machineOf(machine: SaveableMachine, addresses: Machine['addresses']): Machine {
-    const { qemu, directory, record } = machine;
-    const { clock, log } = this.#deps;
-    const id = basename(directory);
-    const keeping = keepLogsShort(clock, directory, qemu.ended);
-    const exited = qemu.exited.then(async ({ reason }) => {
-      await keeping;
-      const lastWords = await this.#lastWordsOf(id);
-      await this.#clear(id).catch((err: unknown) =>
-        log.warn({ err, directory }, 'run directory not removed'),
-      );
-      return lastWords === '' ? reason : `${reason}: ${lastWords}`;
-    });
-    const stop = async () => {
-      await qemu.kill();
-      await exited;
-    };
-    return {
-      id,
-      pid: qemu.pid,
-      addresses,
-      accelerator: record.accelerator,
-      exited,
-      stop,
-      suspend: async (folder, signal) => {
-        await saveMachine(this.#deps, machine, 'suspend', folder, signal);
-        await stop();
-      },
-      snapshot: (folder, signal) => saveMachine(this.#deps, machine, 'snapshot', folder, signal),
-      shutDown: async (limitMs) => {
-        await powerDown(clock, machine, limitMs);
-        await stop();
-      },
-    };
-  }
-
   /** What there is to say of a QEMU's end beside its status. */
-  async #lastWordsOf(id: string): Promise<string> {
+  async lastWordsOf(id: string): Promise<string> {
     const cgroups = await this.cgroups();
     if (await cgroups?.ranOutOfMemory(id))
       return 'the machine took more memory than its limit (out of memory)';
@@ -222,26 +188,10 @@ export class QemuLauncher {
   }
 
   /** Removes what an ended machine had here. */
-  async #clear(id: string): Promise<void> {
+  async clear(id: string): Promise<void> {
     await rm(this.directoryOf(id), { recursive: true, force: true });
     await (await this.cgroups())?.remove(id);
   }
-}
-
-/** Presses the guest's power button, and waits for what it makes of that. */
-async function powerDown(clock: Clock, { qemu, directory }: SaveableMachine, limitMs: number): Promise<void> {
-  const patience = AbortSignal.any([qemu.ended, deadline(clock, limitMs, 'the guest does not power off')]);
-  try {
-    const monitor = await QmpClient.connect(clock, join(directory, RUN_FILES.monitor), patience);
-    await monitor.execute('system_powerdown').finally(() => monitor.close());
-  } catch {
-    // A monitor that does not take it has no guest that will: it is ended.
-    return;
-  }
-  await new Promise<void>((resolve) => {
-    if (patience.aborted) resolve();
-    else patience.addEventListener('abort', () => resolve(), { once: true });
-  });
 }
 
 /** Where connections to the guest's HTTP server go. */
@@ -277,26 +227,4 @@ async function makeRunDirectory(directory: string, userId?: number): Promise<voi
   if (userId === undefined) return;
   await chown(directory, 0, userId);
   await chmod(directory, 0o1770);
-}
-
-/** Until QEMU has ended. */
-async function keepLogsShort(clock: Clock, directory: string, ended: AbortSignal): Promise<void> {
-  while (!ended.aborted) {
-    await waitAside(clock, LOG_LOOK_INTERVAL_MS, ended);
-    for (const log of [RUN_FILES.console, RUN_FILES.errors]) await keepShort(join(directory, log));
-  }
-}
-
-/** A wait that does not keep our process alive, and ends when the signal aborts. */
-export function waitAside(clock: Clock, delayMs: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const finish = () => {
-      timer[Symbol.dispose]();
-      signal.removeEventListener('abort', finish);
-      resolve();
-    };
-    const timer = clock.after(delayMs, finish);
-    signal.addEventListener('abort', finish, { once: true });
-    if (signal.aborted) finish();
-  });
 }

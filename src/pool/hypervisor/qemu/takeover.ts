@@ -1,9 +1,8 @@
 import { readlinkSync } from 'node:fs';
 import { readdir, realpath, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { type Clock, deadline, messageOf, systemCode } from '../../../base/index.ts';
+import { deadline, messageOf, systemCode } from '../../../base/index.ts';
 import { endProcess, type ProcessIdentity, processesIn } from '../../../platform/process/index.ts';
-import type { Log } from '../../../platform/telemetry/index.ts';
 import { poolError } from '../../errors.ts';
 import type { LeftMachines, Machine } from '../hypervisor.ts';
 import { AdoptedQemu } from './adopted-qemu.ts';
@@ -11,7 +10,8 @@ import { NAME_PREFIX } from './command-line.ts';
 import { machineLink } from './machine-link.ts';
 import { readMachineRecord } from './machine-record.ts';
 import { callOffSaving, runStateOf } from './migration.ts';
-import { addressesOf, type QemuLauncher } from './qemu-launcher.ts';
+import { addressesOf } from './qemu-launcher.ts';
+import { type QemuMachineDeps, qemuMachine } from './qemu-machine.ts';
 import { QmpClient } from './qmp.ts';
 import { RUN_FILES } from './run-files.ts';
 
@@ -20,11 +20,7 @@ const MONITOR_LIMIT_MS = 5000;
 /** Of a machine that we were saving when we died: before, while and after its state was written (QEMU, `RunState`). */
 const AT_REST: readonly (string | undefined)[] = ['paused', 'finish-migrate', 'postmigrate'];
 
-export interface TakeoverDeps {
-  readonly clock: Clock;
-  readonly log: Log;
-  readonly launcher: QemuLauncher;
-}
+export type TakeoverDeps = QemuMachineDeps;
 
 /**
  * Takes over the QEMUs of ours that work below the run folder, and leaves nothing else of ours, neither process nor file. One
@@ -54,11 +50,8 @@ export async function takeOverMachines(deps: TakeoverDeps, runFolder: string): P
 }
 
 /** @throws `machine_failed` when it is none that serves somebody. */
-async function takeOver(
-  { clock, launcher }: TakeoverDeps,
-  runFolder: string,
-  identity: ProcessIdentity,
-): Promise<Machine> {
+async function takeOver(deps: TakeoverDeps, runFolder: string, identity: ProcessIdentity): Promise<Machine> {
+  const { clock, launcher } = deps;
   const id = await idOf(runFolder, identity);
   const directory = launcher.directoryOf(id);
   const record = await readMachineRecord(directory);
@@ -79,7 +72,7 @@ async function takeOver(
     }
     if (isBeingSaved) await callOffSaving(clock, monitor, patience);
     const addresses = await addressesOf({ link }, monitor, port);
-    return launcher.machineOf({ qemu, directory, link, record }, addresses);
+    return qemuMachine(deps, { qemu, directory, link, record }, addresses);
   } finally {
     patience.removeEventListener('abort', hangUp);
     monitor.close();

@@ -1,15 +1,15 @@
 import { createReadStream, createWriteStream } from 'node:fs';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { type Clock, deadline, messageOf, type Random } from '../../../base/index.ts';
-import type { Log } from '../../../platform/telemetry/index.ts';
+import { type Clock, deadline, messageOf } from '../../../base/index.ts';
 import { areUntouched } from '../../disks/machine-disk.ts';
 import { probeHttp, untilReady } from '../../readiness.ts';
 import type { Accelerator, StartedMachine } from '../hypervisor.ts';
 import type { IdentifiedSpec } from './command-line.ts';
 import { GuestAgent, resumeMessage } from './guest-agent.ts';
 import { callOffSaving, sendState } from './migration.ts';
-import { addressesOf, type Launched, type QemuLauncher } from './qemu-launcher.ts';
+import { addressesOf, type Launched } from './qemu-launcher.ts';
+import { type QemuMachineDeps, qemuMachine } from './qemu-machine.ts';
 import type { QmpClient } from './qmp.ts';
 import { RUN_FILES } from './run-files.ts';
 import type { Template } from './template-store.ts';
@@ -28,12 +28,7 @@ export const sharedMemoryStays = (state: boolean) => ({
   capabilities: [{ capability: 'x-ignore-shared', state }],
 });
 
-export interface TemplateMakerDeps {
-  readonly clock: Clock;
-  readonly log: Log;
-  readonly random: Random;
-  readonly launcher: QemuLauncher;
-}
+export type TemplateMakerDeps = QemuMachineDeps;
 
 /** What a boot in a template's memory came to. */
 export type TemplateBoot =
@@ -65,7 +60,7 @@ export function bootTemplate(
     try {
       const addresses = await addressesOf(launched, monitor, image.manifest.http.port);
       await untilReady(clock, probeHttp, addresses[0], image.manifest.http.readyPath, waiting);
-      const machine = () => launcher.machineOf(launched, addresses);
+      const machine = () => qemuMachine(deps, launched, addresses);
       const bootMs = clock.monotonicMs() - startedAtMs;
       const asItIs = (isPossible: boolean): TemplateBoot => {
         log.info({ image: image.digest, isPossible }, 'no template made');

@@ -1,13 +1,12 @@
 import { open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Clock, hasCode, messageOf, type Random } from '../../../base/index.ts';
-import type { Log } from '../../../platform/telemetry/index.ts';
+import { hasCode, messageOf } from '../../../base/index.ts';
 import type { MachineDisk } from '../../disks/machine-disk.ts';
 import type { Accelerator, MachineSpec, StartedMachine } from '../hypervisor.ts';
 import { newMachineId } from '../machine-id.ts';
 import { prepareClone, startClone, type WaitingMachine } from './cloning.ts';
 import type { IdentifiedSpec } from './command-line.ts';
-import type { QemuLauncher } from './qemu-launcher.ts';
+import type { QemuMachineDeps } from './qemu-machine.ts';
 import { templateKey } from './template-key.ts';
 import { bootTemplate, type TemplateBoot } from './template-maker.ts';
 import { type Template, TemplateStore } from './template-store.ts';
@@ -16,11 +15,7 @@ import { WarmMachines, type WarmMachinesDeps, type WarmRequest } from './warm-ma
 /** How often a template that comes to nothing is tried, in one process of ours. */
 const ATTEMPTS = 3;
 
-export interface TemplatesDeps {
-  readonly clock: Clock;
-  readonly log: Log;
-  readonly random: Random;
-  readonly launcher: QemuLauncher;
+export interface TemplatesDeps extends QemuMachineDeps {
   /** How much of the host's memory machines may take that wait for their VM; without it none does. */
   readonly warmLimitBytes?: (() => number) | undefined;
 }
@@ -80,7 +75,7 @@ export class Templates {
     const booted = await this.#boot(key, template, identify, accelerator, signal);
     if (!booted.isTaken) return booted.machine;
     try {
-      // A disk has one writer at a time.
+      // Its disks have one writer.
       if (wanted.disks?.length) await booted.ended;
       // It goes on as a clone of itself: its memory was the template's, whose file it would write to for as long as it lives.
       const machine = await this.#clone(key, identify, accelerator, signal);

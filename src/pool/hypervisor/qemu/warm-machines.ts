@@ -3,7 +3,8 @@ import type { Log } from '../../../platform/telemetry/index.ts';
 import { machineCost } from '../../machine-cost.ts';
 import type { Accelerator, MachineSpec } from '../hypervisor.ts';
 import type { WaitingMachine } from './cloning.ts';
-import { waitAside } from './qemu-launcher.ts';
+
+import { waitAside } from './wait-aside.ts';
 import { type Demand, isForgotten, warmTargets, withStart } from './warm-sizing.ts';
 
 /** How long nobody must have started anything before another machine is made. */
