@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { systemClock } from '../../src/base/index.ts';
-import { endProcess } from '../../src/platform/process/index.ts';
+import { createLog } from '../../src/platform/telemetry/index.ts';
 import { type Machine, QemuHypervisor, type StartedMachine, type StoredImage } from '../../src/pool/index.ts';
 import { probeHttp, untilReady } from '../../src/pool/readiness.ts';
 import type { Configuration } from '../../src/pool/schema.ts';
@@ -21,7 +21,13 @@ needs('qemu-system-x86_64')('a machine that waits', () => {
   let image: StoredImage;
   let hypervisor: QemuHypervisor;
   let limitBytes: number;
+  let said = '';
   const running: Machine[] = [];
+  const log = createLog('info', {
+    write: (line: string) => {
+      said += line;
+    },
+  });
   const signal = () => AbortSignal.timeout(PATIENCE_MS);
   const run = () => join(folder, 'run');
 
@@ -31,7 +37,11 @@ needs('qemu-system-x86_64')('a machine that waits', () => {
     limitBytes = 2 ** 40;
     hypervisor = make();
     // The first start says that more may come.
-    await (await start('first')).stop();
+    const first = await start('first');
+    expect(first.origin).toBe('boot');
+    await first.stop();
+    running.pop();
+    expect(said).toContain('template taken');
   });
   afterEach(async () => {
     await Promise.all(running.splice(0).map((machine) => machine.stop()));
@@ -45,7 +55,11 @@ needs('qemu-system-x86_64')('a machine that waits', () => {
   });
 
   const make = () =>
-    new QemuHypervisor({ ...QEMU_DEPS, warmLimitBytes: () => limitBytes }, run(), join(folder, 'templates'));
+    new QemuHypervisor(
+      { ...QEMU_DEPS, log, warmLimitBytes: () => limitBytes },
+      run(),
+      join(folder, 'templates'),
+    );
   async function start(name: string, claim = async (_id: string) => {}): Promise<StartedMachine> {
     const machine = await hypervisor.start({ name, image, configuration: CONFIGURATION }, signal(), claim);
     running.push(machine);

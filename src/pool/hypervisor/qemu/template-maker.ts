@@ -14,9 +14,9 @@ import type { QmpClient } from './qmp.ts';
 import { RUN_FILES } from './run-files.ts';
 import type { Template } from './template-store.ts';
 
-/** A guest whose agent says nothing for half as long as it took to boot, after it answers, has none. */
-const HELLO_PER_BOOT = 0.5;
-const LEAST_HELLO_MS = 1000;
+/** A guest whose agent says nothing for twice as long as it took to boot, after it answers, has none: hosts may be busy. */
+const HELLO_PER_BOOT = 2;
+const LEAST_HELLO_MS = 2000;
 /** A guest that answers comes to rest, and goes on, in milliseconds. */
 const AGENT_TIMEOUT_MS = 10_000;
 /** Holds the header of a Linux kernel, whose setup part has at most 65 sectors (Linux, Documentation/arch/x86/boot). */

@@ -59,8 +59,8 @@ export class Templates {
     const machine =
       (await this.#handOut(warm?.take(key), identify, signal)) ??
       (await this.#clone(key, identify, accelerator, signal));
-    if (machine) return machine;
-    return this.#startFirst(key, wanted, identify, accelerator, signal);
+    // Awaited: until then this start is under way.
+    return machine ?? (await this.#startFirst(key, wanted, identify, accelerator, signal));
   }
 
   async #startFirst(

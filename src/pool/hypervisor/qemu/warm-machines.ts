@@ -135,8 +135,8 @@ export class WarmMachines implements Closable {
     const { image } = kind.request.spec;
     try {
       const machine = await make(kind.request, this.#closing.signal);
-      if (!machine) kind.failures = ATTEMPTS;
-      else this.#hold(kind, machine);
+      if (machine) this.#hold(kind, machine);
+      else kind.failures += 1;
     } catch (error) {
       if (this.#closing.signal.aborted) return;
       kind.failures += 1;
