@@ -165,6 +165,8 @@ const configSchema = z
         imageDirectory: z.string().min(1).optional(),
         /** What the images that were fetched for VMs may take on the disk. */
         imageLimit: byteSizeSchema.default(32 * 2 ** 30),
+        /** What machines that wait for a VM may take of the memory that no VM takes. */
+        warmLimit: byteSizeSchema.default(2 * 2 ** 30),
         maxVms: z.int().min(1).max(100_000).default(32),
         readyTimeout: durationSchema.default(60_000),
         /** VMs that nobody asks anything for so long are suspended; none is when absent. */

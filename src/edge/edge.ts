@@ -1,5 +1,5 @@
 import { chmod, mkdir, rename, rm } from 'node:fs/promises';
-import { availableParallelism } from 'node:os';
+import { availableParallelism, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { type Clock, type Closable, CloseStack, type Random } from '../base/index.ts';
 import { Gateway, type GatewayOptions } from '../gateway/index.ts';
@@ -26,6 +26,7 @@ import {
   VmDisks,
 } from '../pool/index.ts';
 import { addPoolOperatorRoutes, addPoolReadRoutes } from '../pool/routes.ts';
+import type { Vm } from '../pool/schema.ts';
 import { readApplicationKeyFiles } from './application-key-files.ts';
 import type { EdgeConfig } from './config.ts';
 import { type DataFolder, makeDataFolder } from './data-folder.ts';
@@ -33,6 +34,7 @@ import { type ConfigChanges, compareConfigs, withReloaded } from './reload.ts';
 import { addStatusPage, addStatusRoute, addTelemetryRoutes } from './routes.ts';
 import { originStatus } from './status.ts';
 import { readTlsFiles, type TlsFiles } from './tls-files.ts';
+import { warmRoomBytes } from './warm-room.ts';
 
 export interface EdgeDeps {
   readonly clock: Clock;
@@ -104,7 +106,11 @@ export class Edge implements Closable, AsyncDisposable {
       const masterKey = await MasterKey.readOrMake(random, data.masterKey);
       const disks = new VmDisks(data.vms);
       const applications = new ApplicationStore({ clock, random }, data.applications);
-      const hypervisor = createHypervisor(deps, masterKey, config, data);
+      let runningVms = (): readonly Vm[] => [];
+      const hypervisor: QemuHypervisor = parts.add(
+        'hypervisor',
+        createHypervisor(deps, masterKey, config, data, () => runningVms()),
+      );
       const pool = parts.add(
         'pool',
         await Pool.start(
@@ -112,6 +118,7 @@ export class Edge implements Closable, AsyncDisposable {
           poolOptions(config, data, origins),
         ),
       );
+      runningVms = () => pool.list();
       const audit = parts.add('audit log', new AuditLog({ clock, random, log }, data.auditLog));
       const open = parts.add(
         'status server',
@@ -215,10 +222,12 @@ function createHypervisor(
   masterKey: MasterKey,
   { pool }: EdgeConfig,
   data: DataFolder,
+  vms: () => readonly Vm[],
 ): QemuHypervisor {
   const { accelerator, allowUntrustedOnTcg } = pool;
   const probe = new AcceleratorProbe({ clock, log }, data.acceleratorVerdict, data.run, allowUntrustedOnTcg);
-  return new QemuHypervisor(
+  const limits = { warmBytes: pool.warmLimit, hostBytes: totalmem() };
+  const hypervisor: QemuHypervisor = new QemuHypervisor(
     {
       clock,
       log,
@@ -229,10 +238,12 @@ function createHypervisor(
         checkTrust(image, chosen, allowUntrustedOnTcg);
         return chosen;
       },
+      warmLimitBytes: () => warmRoomBytes(vms(), (configuration) => hypervisor.costOf(configuration), limits),
     },
     data.run,
     data.templates,
   );
+  return hypervisor;
 }
 
 function poolOptions({ pool }: EdgeConfig, data: DataFolder, origins: OriginDirectory) {

@@ -63,6 +63,7 @@ const hypervisor: Hypervisor = {
   },
   takeOver: async () => ({ machines: [], endedCount: 0 }),
   consoleTail: async () => '',
+  close: async () => undefined,
   costOf: () => 0,
 };
 

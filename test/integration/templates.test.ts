@@ -213,6 +213,7 @@ needs('qemu-system-x86_64')('a machine made from a template', () => {
       expect(machine.origin).toBe('boot');
       expect(said.includes('"isPossible":false')).toBe(isFirst);
       expect(await inside(machine, 'head -c 4 /dev/vda')).toBe('mine');
+      await machine.stop();
       said = '';
     }
   });

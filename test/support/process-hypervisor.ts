@@ -115,6 +115,8 @@ export class ProcessHypervisor implements Hypervisor {
     return memoryBytes;
   }
 
+  async close(): Promise<void> {}
+
   async consoleTail(id: string): Promise<string> {
     return this.#said.get(id) ?? '';
   }

@@ -59,7 +59,7 @@ export function configuration({
         ]),
       ),
     },
-    pool: { accelerator: 'tcg', allowUntrustedOnTcg: true, ...pool },
+    pool: { accelerator: 'tcg', allowUntrustedOnTcg: true, warmLimit: '0 B', ...pool },
     control: { listen },
   });
 }

@@ -1,3 +1,4 @@
+import type { Closable } from '../../base/index.ts';
 import type { MachineDisk } from '../disks/machine-disk.ts';
 import type { StoredImage } from '../images/image-store.ts';
 import type { Configuration } from '../schema.ts';
@@ -59,7 +60,10 @@ export interface Machine {
 }
 
 export interface StartedMachine extends Machine {
-  /** When its process was started, on the monotonic clock: what came before was preparation. */
+  /**
+   * When its process was started, or when it was told who it is, if it waited for that; on the monotonic clock. What came
+   * before was preparation.
+   */
   readonly startedAtMs: number;
   readonly origin: MachineOrigin;
 }
@@ -73,7 +77,7 @@ export interface LeftMachines {
 }
 
 /** The port behind which machines run: QEMU in the product, plain processes in tests. One suite shows both. */
-export interface Hypervisor {
+export interface Hypervisor extends Closable {
   /**
    * @param claim called before the machine's process is started, or, where one waits already, before that is told who it
    *   is; called again with another id when the first machine came to nothing.
@@ -93,4 +97,6 @@ export interface Hypervisor {
   costOf(configuration: Configuration): number;
   /** What the guest last wrote to its console, at most 64 KiB; empty when the machine is not known. */
   consoleTail(id: string): Promise<string>;
+  /** Ends what waits here for later starts. Machines that were handed out go on. */
+  close(): Promise<void>;
 }

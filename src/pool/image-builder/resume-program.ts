@@ -27,6 +27,7 @@ type Argument = number | { readonly addressOf: number } | { readonly valueAt: nu
 const CALLS = {
   read: 0,
   write: 1,
+  lseek: 8,
   ioctl: 16,
   exit: 60,
   kill: 62,
@@ -37,9 +38,11 @@ const CLOCK_REALTIME = 0;
 /** Linux, include/uapi/linux/random.h: _IO('R', 7) */
 const RNDRESEEDCRNG = 0x5207;
 const SIGCONT = 18;
+const SIGSTOP = 19;
 /** All processes but the first and itself (kill(2)). */
 const EVERYBODY = 0xffff_ffff;
 
+const PAUSE = Buffer.from('pause\n');
 const PAUSED = Buffer.from('paused\n');
 const RESUMED = Buffer.from('resumed\n');
 
@@ -58,18 +61,25 @@ export function resumeProgram(): Buffer {
 const codeWith = (textAddress: number): Buffer =>
   Buffer.concat([
     roomForMessage(),
-    call('write', 3, textAddress, PAUSED.length),
-    call('read', 3, { addressOf: 0 }, RESUME_MESSAGE_BYTES),
-    unlessResultIs(RESUME_MESSAGE_BYTES, call('exit', 1)),
-    call('clock_settime', CLOCK_REALTIME, { addressOf: 0 }),
-    // Mixed into the kernel's pool; its generator takes from there only when it is told to.
-    call('write', 4, { addressOf: 16 }, 32),
-    call('ioctl', 4, RNDRESEEDCRNG, 0),
-    call('write', 5, { addressOf: 48 }, 17),
-    call('sethostname', { addressOf: 80 }, { valueAt: 72 }),
-    call('kill', EVERYBODY, SIGCONT),
-    call('write', 3, textAddress + PAUSED.length, RESUMED.length),
-    call('exit', 0),
+    again(
+      call('write', 3, textAddress, PAUSED.length),
+      call('read', 3, { addressOf: 0 }, RESUME_MESSAGE_BYTES),
+      unlessResultIs(RESUME_MESSAGE_BYTES, call('exit', 1)),
+      call('clock_settime', CLOCK_REALTIME, { addressOf: 0 }),
+      // Mixed into the kernel's pool; its generator takes from there only when it is told to.
+      call('write', 4, { addressOf: 16 }, 32),
+      call('ioctl', 4, RNDRESEEDCRNG, 0),
+      // In the place of the one before.
+      call('lseek', 5, 0, 0),
+      call('write', 5, { addressOf: 48 }, 17),
+      call('sethostname', { addressOf: 80 }, { valueAt: 72 }),
+      call('kill', EVERYBODY, SIGCONT),
+      call('write', 3, textAddress + PAUSED.length, RESUMED.length),
+      // Until the host hangs up, or wants the guest to come to rest once more.
+      call('read', 3, { addressOf: 0 }, RESUME_MESSAGE_BYTES),
+      unlessResultIs(PAUSE.length, call('exit', 0)),
+      call('kill', EVERYBODY, SIGSTOP),
+    ),
   ]);
 
 /** sub rsp, 256 */
@@ -96,6 +106,15 @@ function load(register: (typeof REGISTERS)[number] | undefined, argument: Argume
   return 'addressOf' in argument
     ? withNumber(register.addressOf, argument.addressOf)
     : withNumber(register.valueAt, argument.valueAt);
+}
+
+/** All of it without an end: jmp back to where it begins. */
+function again(...steps: readonly Buffer[]): Buffer {
+  const body = Buffer.concat(steps);
+  const jump = Buffer.alloc(5);
+  jump.writeUInt8(0xe9);
+  jump.writeInt32LE(-(body.length + jump.length), 1);
+  return Buffer.concat([body, jump]);
 }
 
 /** cmp eax, number; je past what is done otherwise */

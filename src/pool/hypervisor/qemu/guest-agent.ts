@@ -6,6 +6,7 @@
  *     ← paused                the server accepts nothing; the guest waits for the message
  *     → (the message)         in each clone: time, randomness, generation, name
  *     ← resumed               the server goes on
+ *     → pause                 once more, of a clone that is to wait; and so on
  *
  * The message's layout is in `src/pool/image-builder/resume-program.ts`, what runs in the guest in `guest/web/agent`.
  * @module
@@ -66,12 +67,12 @@ export class GuestAgent {
   }
 
   /**
-   * Resolves when the guest has said this line.
+   * Resolves when the guest has said this line; what it said before is forgotten.
    *
    * @throws `machine_failed` when the port is closed before, the signal's reason when that aborts.
    */
   async hear(line: string, signal: AbortSignal): Promise<void> {
-    while (!this.#heard.split('\n').slice(0, -1).includes(line)) {
+    while (!this.#forgetThrough(line)) {
       if (this.#socket.closed || this.#socket.readableEnded) {
         throw poolError('machine_failed', `the guest's agent did not say "${line}"`);
       }
@@ -87,5 +88,13 @@ export class GuestAgent {
 
   close(): void {
     this.#socket.destroy();
+  }
+
+  #forgetThrough(line: string): boolean {
+    const said = `\n${this.#heard}`;
+    const start = said.indexOf(`\n${line}\n`);
+    if (start < 0) return false;
+    this.#heard = said.slice(start + line.length + 2);
+    return true;
   }
 }

@@ -34,6 +34,8 @@ export interface QemuDeps extends SaverDeps {
   readonly random: Random;
   /** Which accelerator to use for this image's kernel; throws when the image may not run here. */
   readonly chooseAccelerator: (image: StoredImage, signal: AbortSignal) => Promise<Accelerator>;
+  /** How much of the host's memory machines may take that wait for their VM, at this moment; without it none does. */
+  readonly warmLimitBytes?: () => number;
 }
 
 /**
@@ -61,19 +63,16 @@ export class QemuHypervisor implements Hypervisor {
   async start(wanted: MachineSpec, signal: AbortSignal, claim: Claim): Promise<StartedMachine> {
     const accelerator = await this.#deps.chooseAccelerator(wanted.image, signal);
     this.#accelerator = accelerator;
-    const identify = async (): Promise<IdentifiedSpec> => {
-      const id = newMachineId(wanted.name, this.#deps.random);
+    const identify = async (id = newMachineId(wanted.name, this.#deps.random)): Promise<IdentifiedSpec> => {
       await claim(id);
       return { ...wanted, id };
     };
-    const { saved } = wanted;
-    if (saved !== undefined) return this.#restore(await identify(), saved, accelerator, signal);
+    if (wanted.saved !== undefined) return this.#restore(await identify(), wanted.saved, accelerator, signal);
     const templates = (await isCloneable(wanted)) ? this.#templates : undefined;
     const machine = await templates?.start(wanted, identify, accelerator, signal);
     return machine ?? this.#boot(await identify(), accelerator, signal);
   }
 
-  /** Ends what is being kept for later starts; machines that were handed out go on. */
   async close(): Promise<void> {
     await this.#templates?.close();
   }

@@ -14,19 +14,19 @@ import type { QmpClient } from './qmp.ts';
 import { RUN_FILES } from './run-files.ts';
 import type { Template } from './template-store.ts';
 
-/** A guest whose agent says nothing for half as long as it took to boot, after it answers, has none. */
-const HELLO_PER_BOOT = 0.5;
-const LEAST_HELLO_MS = 1000;
+/** A guest whose agent says nothing for twice as long as it took to boot, after it answers, has none: hosts may be busy. */
+const HELLO_PER_BOOT = 2;
+const LEAST_HELLO_MS = 2000;
 /** A guest that answers comes to rest, and goes on, in milliseconds. */
 const AGENT_TIMEOUT_MS = 10_000;
 /** Holds the header of a Linux kernel, whose setup part has at most 65 sectors (Linux, Documentation/arch/x86/boot). */
 const KERNEL_PART_BYTES = 64 * 1024;
 /** A microvm's has some 64 KiB. */
 const STATE_LIMIT_BYTES = 64 * 2 ** 20;
-/** Only state is sent; the memory is in its file already. */
-export const SHARED_MEMORY_STAYS = {
-  capabilities: [{ capability: 'x-ignore-shared', state: true }],
-};
+/** Whether only state is sent, because the memory is in its file already. */
+export const sharedMemoryStays = (state: boolean) => ({
+  capabilities: [{ capability: 'x-ignore-shared', state }],
+});
 
 export type TemplateMakerDeps = QemuMachineDeps;
 
@@ -105,7 +105,7 @@ async function pause(clock: Clock, agent: GuestAgent, waiting: AbortSignal): Pro
   await agent.hear('paused', AbortSignal.any([waiting, deadline(clock, AGENT_TIMEOUT_MS)]));
 }
 
-/** Lets a guest that was brought to rest go on, as itself. */
+/** Lets a guest that was brought to rest go on, as itself; what of it may be saved later is all of it again. */
 async function goOn(
   { clock, random }: TemplateMakerDeps,
   monitor: QmpClient,
@@ -113,14 +113,16 @@ async function goOn(
   name: string,
   waiting: AbortSignal,
 ): Promise<void> {
-  await callOffSaving(clock, monitor, waiting);
+  const patience = AbortSignal.any([waiting, deadline(clock, AGENT_TIMEOUT_MS)]);
+  await callOffSaving(clock, monitor, patience);
+  await monitor.execute('migrate-set-capabilities', sharedMemoryStays(false));
   agent.tell(resumeMessage(name, clock.nowMs(), random));
-  await agent.hear('resumed', AbortSignal.any([waiting, deadline(clock, AGENT_TIMEOUT_MS)]));
+  await agent.hear('resumed', patience);
 }
 
 /**
- * Whether the state is in its file and the guest has not used its disk: it would miss on a clone's, which is empty, what it
- * wrote. `undefined` when the state could not be kept.
+ * Whether the state is in its file and the guest has not used its disks: it would miss on a clone's, which are empty, what
+ * it wrote. `undefined` when the state could not be kept.
  */
 async function keepState(
   { clock, log }: TemplateMakerDeps,
@@ -129,17 +131,17 @@ async function keepState(
   { image, disks = [] }: IdentifiedSpec,
   template: Template,
 ): Promise<boolean | undefined> {
+  const { waiting } = launched;
   try {
     const kernelPart = createReadStream(image.kernelPath, { end: KERNEL_PART_BYTES - 1 });
     await pipeline(kernelPart, createWriteStream(template.kernel, { mode: 0o644 }));
-    const { waiting } = launched;
+    await monitor.execute('migrate-set-capabilities', sharedMemoryStays(true));
     const write = (state: AsyncIterable<Buffer>) =>
       pipeline(state, createWriteStream(template.state, { mode: 0o644 }), { signal: waiting });
-    await monitor.execute('migrate-set-capabilities', SHARED_MEMORY_STAYS);
     await sendState(clock, monitor, launched, STATE_LIMIT_BYTES, write, waiting);
     return await areUntouched(disks);
   } catch (error) {
-    launched.waiting.throwIfAborted();
+    waiting.throwIfAborted();
     log.warn({ image: image.digest, reason: messageOf(error) }, 'the state of a machine was not kept');
     return undefined;
   }

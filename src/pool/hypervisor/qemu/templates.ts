@@ -1,26 +1,27 @@
+import { open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { hasCode, messageOf } from '../../../base/index.ts';
+import type { MachineDisk } from '../../disks/machine-disk.ts';
 import type { Accelerator, MachineSpec, StartedMachine } from '../hypervisor.ts';
 import { newMachineId } from '../machine-id.ts';
-import { type IdentifiedSpec, INPUT } from './command-line.ts';
-import { GuestAgent, resumeMessage } from './guest-agent.ts';
-import { addressesOf } from './qemu-launcher.ts';
-import { type QemuMachineDeps, qemuMachine } from './qemu-machine.ts';
-import { INPUT_DESCRIPTOR } from './qemu-process.ts';
-import { RUN_FILES } from './run-files.ts';
+import { prepareClone, startClone, type WaitingMachine } from './cloning.ts';
+import type { IdentifiedSpec } from './command-line.ts';
+import type { QemuMachineDeps } from './qemu-machine.ts';
 import { templateKey } from './template-key.ts';
-import { bootTemplate, SHARED_MEMORY_STAYS, type TemplateBoot } from './template-maker.ts';
+import { bootTemplate, type TemplateBoot } from './template-maker.ts';
 import { type Template, TemplateStore } from './template-store.ts';
+import { WarmMachines, type WarmMachinesDeps, type WarmRequest } from './warm-machines.ts';
 
-/** A clone is up in 0.1 s; one that is not by now has a damaged memory, or a host with no time for it. */
-const CLONE_LIMIT_MS = 10_000;
 /** How often a template that comes to nothing is tried, in one process of ours. */
 const ATTEMPTS = 3;
 
-export type TemplatesDeps = QemuMachineDeps;
+export interface TemplatesDeps extends QemuMachineDeps {
+  /** How much of the host's memory machines may take that wait for their VM; without it none does. */
+  readonly warmLimitBytes?: (() => number) | undefined;
+}
 
-/** Makes a machine's id the VM's, and gives what to start with it. */
-type Identify = () => Promise<IdentifiedSpec>;
+/** Makes a machine's id the VM's, that of a new one if none is given, and gives what to start with it. */
+type Identify = (id?: string) => Promise<IdentifiedSpec>;
 
 /** Machines that begin where another had booted to. */
 export class Templates {
@@ -29,10 +30,16 @@ export class Templates {
   /** By the key of a template: how often it came to nothing. */
   readonly #failures = new Map<string, number>();
   readonly #keeping = new Set<Promise<void>>();
+  readonly #warm: WarmMachines | undefined;
 
   constructor(deps: TemplatesDeps, folder: string) {
     this.#deps = deps;
     this.#store = new TemplateStore(deps, folder);
+    const { warmLimitBytes: limitBytes } = deps;
+    if (limitBytes) {
+      const make: WarmMachinesDeps['make'] = (request, signal) => this.#prepareClone(request, signal);
+      this.#warm = new WarmMachines({ ...deps, limitBytes, make });
+    }
   }
 
   /**
@@ -46,15 +53,30 @@ export class Templates {
     signal: AbortSignal,
   ): Promise<StartedMachine | undefined> {
     const key = await templateKey(wanted, accelerator, await this.#deps.launcher.reach());
-    const clone = await this.#clone(key, identify, accelerator, signal);
-    if (clone) return clone;
+    // One that waits has none of this VM's disks.
+    const warm = wanted.disks?.length ? undefined : this.#warm;
+    using _start = warm?.expect({ key, spec: wanted, accelerator });
+    const machine =
+      (await this.#handOut(warm?.take(key), identify, signal)) ??
+      (await this.#clone(key, identify, accelerator, signal));
+    // Awaited: until then this start is under way.
+    return machine ?? (await this.#startFirst(key, wanted, identify, accelerator, signal));
+  }
+
+  async #startFirst(
+    key: string,
+    wanted: MachineSpec,
+    identify: Identify,
+    accelerator: Accelerator,
+    signal: AbortSignal,
+  ): Promise<StartedMachine | undefined> {
     const template = await this.#begin(key, wanted);
     if (!template) return undefined;
     const booted = await this.#boot(key, template, identify, accelerator, signal);
     if (!booted.isTaken) return booted.machine;
-    // Its disks have one writer.
-    if (wanted.disks?.length) await booted.ended;
     try {
+      // Its disks have one writer.
+      if (wanted.disks?.length) await booted.ended;
       // It goes on as a clone of itself: its memory was the template's, whose file it would write to for as long as it lives.
       const machine = await this.#clone(key, identify, accelerator, signal);
       return machine && { ...machine, startedAtMs: booted.startedAtMs, origin: 'boot' };
@@ -69,14 +91,60 @@ export class Templates {
     if (await this.#store.find(key)) return;
     const template = await this.#begin(key, wanted);
     if (!template) return;
-    const spec = { ...wanted, id: newMachineId('template', this.#deps.random) };
-    const booted = await this.#boot(key, template, async () => spec, accelerator, signal);
+    const inTemplate = (index: number) => join(template.directory, `disk${index}`);
+    const disks = wanted.disks?.map((disk, index) => ({ ...disk, path: inTemplate(index) })) ?? [];
+    const spec = { ...wanted, name: 'template', id: newMachineId('template', this.#deps.random), disks };
+    const identify = async () => {
+      await makeEmpty(disks);
+      return spec;
+    };
+    const booted = await this.#boot(key, template, identify, accelerator, signal);
     await (booted.isTaken ? booted.ended : booted.machine.stop());
+    for (const { path } of disks) await rm(path, { force: true });
   }
 
-  /** Resolves when all that was made is safe on the disk. */
+  /** Ends the machines that wait; resolves when all templates that were made are safe on the disk. */
   async close(): Promise<void> {
+    await this.#warm?.close();
     await Promise.all(this.#keeping);
+  }
+
+  /** Makes a machine that waits the VM's. `undefined` when there is none, or it did not go on. */
+  async #handOut(
+    waiting: WaitingMachine | undefined,
+    identify: Identify,
+    signal: AbortSignal,
+  ): Promise<StartedMachine | undefined> {
+    if (!waiting) return undefined;
+    try {
+      const { name } = await identify(waiting.id);
+      return await waiting.goOn(name, signal).catch(async (error: unknown) => {
+        signal.throwIfAborted();
+        this.#deps.log.warn({ vm: name, reason: messageOf(error) }, 'a machine that waited did not go on');
+        await waiting.stop();
+        return undefined;
+      });
+    } catch (error) {
+      await waiting.stop();
+      throw error;
+    }
+  }
+
+  async #prepareClone(
+    { key, spec, accelerator }: WarmRequest,
+    signal: AbortSignal,
+  ): Promise<WaitingMachine | undefined> {
+    const template = await this.#store.find(key);
+    if (!template) return undefined;
+    const { image, configuration } = spec;
+    const id = newMachineId('warm', this.#deps.random);
+    return prepareClone(
+      this.#deps,
+      template,
+      { id, name: 'warm', image, configuration },
+      accelerator,
+      signal,
+    );
   }
 
   async #clone(
@@ -89,7 +157,7 @@ export class Templates {
     if (!template) return undefined;
     const spec = await identify();
     try {
-      return await this.#resume(template, spec, accelerator, signal);
+      return await startClone(this.#deps, template, spec, accelerator, signal);
     } catch (err) {
       signal.throwIfAborted();
       if (hasCode(err, 'disk_full', 'hypervisor_missing')) throw err;
@@ -97,35 +165,6 @@ export class Templates {
       await this.#store.discard(key);
       return undefined;
     }
-  }
-
-  async #resume(
-    template: Template,
-    spec: IdentifiedSpec,
-    accelerator: Accelerator,
-    signal: AbortSignal,
-  ): Promise<StartedMachine> {
-    const { clock, launcher, random } = this.#deps;
-    const inputs = [template.kernel, spec.image.initrdPath, template.memory, template.state];
-    const request = { spec, accelerator, memory: 'clone', inputs, limitMs: CLONE_LIMIT_MS } as const;
-    return launcher.launch(request, signal, async (launched) => {
-      const { directory, waiting } = launched;
-      const monitor = await launcher.monitorOf(launched);
-      try {
-        // Before the guest runs: what it was reading from must be open when it goes on.
-        const agent = await GuestAgent.connect(clock, join(directory, RUN_FILES.agent), waiting);
-        agent.tell(resumeMessage(spec.name, clock.nowMs(), random));
-        await monitor.execute('migrate-set-capabilities', SHARED_MEMORY_STAYS);
-        await monitor.execute('migrate-incoming', { uri: `fd:${INPUT_DESCRIPTOR + INPUT.state}` });
-        await agent.hear('resumed', waiting);
-        agent.close();
-        const addresses = await addressesOf(launched, monitor, spec.image.manifest.http.port);
-        const { startedAtMs } = launched;
-        return { ...qemuMachine(this.#deps, launched, addresses), startedAtMs, origin: 'clone' };
-      } finally {
-        monitor.close();
-      }
-    });
   }
 
   /** An empty template to boot in; `undefined` when none can be made, or another start is making it. */
@@ -172,5 +211,13 @@ export class Templates {
       )
       .finally(() => this.#keeping.delete(keeping));
     this.#keeping.add(keeping);
+  }
+}
+
+/** What a clone's guest sees of its disks, which are as empty as these. */
+async function makeEmpty(disks: readonly MachineDisk[]): Promise<void> {
+  for (const { path, sizeBytes } of disks) {
+    await using handle = await open(path, 'wx', 0o600);
+    await handle.truncate(sizeBytes);
   }
 }
