@@ -57,6 +57,7 @@ const FINAL_CODES = [
   'image_outside_root',
   'image_withdrawn',
   'configuration_too_small',
+  'application_not_found',
   'applications_unsupported',
 ];
 
