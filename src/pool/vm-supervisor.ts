@@ -62,13 +62,13 @@ const FINAL_CODES = [
   'image_withdrawn',
   'configuration_too_small',
   'untrusted_on_tcg',
+  'application_not_found',
   'applications_unsupported',
 ];
 
 const LEAST_ANSWER_LIMIT_MS = 10_000;
 /** How long the guest of a machine that was left running may take to show that it lives. */
 const LIFE_SIGN_LIMIT_MS = 5000;
-
 /** One that does not end by itself in this time is ended. */
 const SHUT_DOWN_LIMIT_MS = 10_000;
 
