@@ -22,6 +22,10 @@ export const HOST_STATE = { none: 0, open: 1, draining: 2, gone: 3 } as const;
 /** What `fits` looks at, in this order. */
 export const LIMITS = ['hosts', 'labels', 'cpus', 'memory', 'disk'] as const;
 
+/** Of each host, the newest: with a report every few seconds, some starts and ends a second may be on their way. */
+const CHANGES_KEPT = 16;
+const CHANGES_MASK = CHANGES_KEPT - 1;
+
 /**
  * All hosts as a structure of arrays, by host number: 20,000 of them fit a processor's own cache, and looking at one more
  * costs nanoseconds.
@@ -31,14 +35,20 @@ export class HostTable {
   readonly zone: Int32Array;
   readonly labels: Int32Array;
   readonly milliCpus: Float64Array;
+  readonly memoryBytes: Float64Array;
   readonly freeMilliCpus: Float64Array;
   readonly freeMemoryBytes: Float64Array;
   readonly freeDiskBytes: Float64Array;
   readonly vms: Int32Array;
-  /** CPU use in thousandths of a CPU: as measured, and what came and went since. */
+  /** VMs that are on their way to another host. */
+  readonly leaving: Int32Array;
+  /** CPU use in thousandths of a CPU: as measured, with what came and went since, and what is to come and to go. */
   readonly load: Float64Array;
-  /** What came and went since the newest measurement. */
-  readonly #recent: Float64Array;
+  /** How many VMs started and ended on the host, all in all, and what they were expected to use after each of these. */
+  readonly changes: Int32Array;
+  readonly #sums: Int32Array;
+  /** What is to come and to go: no measurement can show it yet. */
+  readonly #pending: Float64Array;
   readonly #freeNumbers: HostNumber[] = [];
   readonly #maxHosts: number;
   /** One more than the largest number that was ever given. */
@@ -52,11 +62,15 @@ export class HostTable {
     this.vms = new Int32Array(maxHosts);
     const amounts = () => new Float64Array(maxHosts);
     this.milliCpus = amounts();
+    this.memoryBytes = amounts();
     this.freeMilliCpus = amounts();
     this.freeMemoryBytes = amounts();
     this.freeDiskBytes = amounts();
     this.load = amounts();
-    this.#recent = amounts();
+    this.#pending = amounts();
+    this.leaving = new Int32Array(maxHosts);
+    this.changes = new Int32Array(maxHosts);
+    this.#sums = new Int32Array(maxHosts * CHANGES_KEPT);
   }
 
   /** @throws RangeError when the table is full. */
@@ -68,11 +82,15 @@ export class HostTable {
     this.zone[number] = host.zone;
     this.labels[number] = host.labels;
     this.milliCpus[number] = host.milliCpus;
+    this.memoryBytes[number] = host.memoryBytes;
     this.freeMilliCpus[number] = host.milliCpus;
     this.freeMemoryBytes[number] = host.memoryBytes;
     this.freeDiskBytes[number] = host.diskBytes;
     this.load[number] = 0;
-    this.#recent[number] = 0;
+    this.#pending[number] = 0;
+    this.leaving[number] = 0;
+    this.changes[number] = 0;
+    this.#sums.fill(0, number * CHANGES_KEPT, (number + 1) * CHANGES_KEPT);
     return number;
   }
 
@@ -83,23 +101,39 @@ export class HostTable {
 
   /** Takes what is claimed (`sign` 1) or gives it back (-1). */
   take(host: HostNumber, claim: Claim, sign: 1 | -1): void {
-    this.freeMilliCpus[host] = (this.freeMilliCpus[host] ?? 0) - sign * claim.milliCpus;
-    this.freeMemoryBytes[host] = (this.freeMemoryBytes[host] ?? 0) - sign * claim.memoryBytes;
-    this.freeDiskBytes[host] = (this.freeDiskBytes[host] ?? 0) - sign * claim.diskBytes;
-    this.vms[host] = (this.vms[host] ?? 0) + sign;
-    const expected = sign * claim.expectedMilliCpus;
-    this.#recent[host] = (this.#recent[host] ?? 0) + expected;
-    this.load[host] = Math.max(0, (this.load[host] ?? 0) + expected);
+    this.freeMilliCpus[host] = (this.freeMilliCpus[host] as number) - sign * claim.milliCpus;
+    this.freeMemoryBytes[host] = (this.freeMemoryBytes[host] as number) - sign * claim.memoryBytes;
+    this.freeDiskBytes[host] = (this.freeDiskBytes[host] as number) - sign * claim.diskBytes;
+    this.vms[host] = (this.vms[host] as number) + sign;
   }
 
-  /**
-   * A measurement is some seconds old when it comes. So what came or went is reckoned with until the second measurement
-   * after it: counted twice for a moment rather than not at all, or the same host would get VM after VM.
-   */
-  measure(host: HostNumber, usedMilliCpus: number): void {
-    const recent = this.#recent[host] ?? 0;
-    this.#recent[host] = 0;
-    this.load[host] = Math.max(0, Math.round(usedMilliCpus) + recent);
+  /** What is to come or to go, in thousandths of a CPU. */
+  expect(host: HostNumber, milliCpus: number): void {
+    this.#pending[host] = (this.#pending[host] as number) + milliCpus;
+    this.load[host] = Math.max(0, (this.load[host] as number) + milliCpus);
+  }
+
+  /** What came or went, in thousandths of a CPU: a change that the host counts too. */
+  change(host: HostNumber, milliCpus: number): void {
+    const before = this.changes[host] as number;
+    const at = host * CHANGES_KEPT;
+    this.changes[host] = (before + 1) | 0;
+    this.#sums[at + ((before + 1) & CHANGES_MASK)] =
+      ((this.#sums[at + (before & CHANGES_MASK)] as number) + milliCpus) | 0;
+    this.load[host] = Math.max(0, (this.load[host] as number) + milliCpus);
+  }
+
+  /** A measurement is some seconds old when it comes: what came or went after it is added. */
+  measure(host: HostNumber, usedMilliCpus: number, changesSeen: number): void {
+    const now = this.changes[host] as number;
+    const seen = Math.max(changesSeen, now - CHANGES_MASK);
+    const at = host * CHANGES_KEPT;
+    const since =
+      (this.#sums[at + (now & CHANGES_MASK)] as number) - (this.#sums[at + (seen & CHANGES_MASK)] as number);
+    this.load[host] = Math.max(
+      0,
+      Math.round(usedMilliCpus) + since + (this.#pending[host] as number),
+    );
   }
 
   /** A host that is gone and holds nothing leaves its number to the next one. */

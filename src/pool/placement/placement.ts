@@ -1,7 +1,7 @@
 import type { Random } from '../../base/index.ts';
 import type { Claim } from './claim.ts';
 import { HOST_STATE, type Host, type HostNumber, HostTable, LIMITS } from './host-table.ts';
-import { RoomIndex } from './room-index.ts';
+import { EVERY, RoomIndex } from './room-index.ts';
 
 export interface PlacementOptions {
   readonly maxHosts: number;
@@ -19,15 +19,22 @@ export interface PlaceRequest {
   readonly zone?: number | undefined;
 }
 
-/** A host and what spoke for it, or the first of the limits that no host met on top of those before it. */
-export type Decision =
-  | { readonly host: HostNumber; readonly nearTo: 'state' | 'template' | 'zone' | 'nothing' }
-  | { readonly host: undefined; readonly shortOf: (typeof LIMITS)[number] };
+export interface Decision {
+  /** `undefined` when no host has room; `shortOf` says what for. */
+  readonly host: HostNumber | undefined;
+  /** What spoke for it. */
+  readonly nearTo: 'state' | 'template' | 'zone' | 'nothing';
+}
+
+/** What a VM does on a host: it is committed but not started, it runs, it is on its way elsewhere. */
+export type VmPhase = 'coming' | 'running' | 'leaving';
 
 /** How much more than the mean a host may use, as a part of its CPUs, and still be chosen before others. */
-const BALANCED = 0.02;
+const BALANCED = 0;
 /** The same for the host with the VM's state: going elsewhere costs a copy. */
-const BALANCED_WITH_STATE = 0.04;
+const BALANCED_WITH_STATE = 0.02;
+/** How much hotter than the mean a host is to be to get an idle VM. */
+const IDLE_FROM = 0.01;
 const MAX_TEMPLATE_HOSTS = 8;
 /** Power of two choices: among more the gain is small. */
 const OTHER_ZONES = 2;
@@ -39,6 +46,7 @@ const OTHER_ZONES = 2;
 export class Placement {
   readonly #hosts: HostTable;
   readonly #rooms: RoomIndex;
+  readonly #typicalClaim: Claim;
   #state: number;
   /** Of hosts that are open. */
   #load = 0;
@@ -46,6 +54,7 @@ export class Placement {
 
   constructor({ random }: { random: Random }, { maxHosts, typicalClaim }: PlacementOptions) {
     this.#hosts = new HostTable(maxHosts);
+    this.#typicalClaim = typicalClaim;
     this.#rooms = new RoomIndex(this.#hosts, maxHosts, typicalClaim);
     const [a = 1, b = 0, c = 0, d = 0] = random.bytes(4);
     this.#state = (a | (b << 8) | (c << 16) | (d << 24)) || 1;
@@ -78,31 +87,60 @@ export class Placement {
     this.#hosts.recycle(host);
   }
 
-  /** What the host's CPUs were used for, all together, as measured some seconds ago. */
-  setLoad(host: HostNumber, usedMilliCpus: number): void {
+  /**
+   * What the host's CPUs were used for, all together, as measured some seconds ago.
+   *
+   * @param changes how many VMs had started and ended on the host by then, all in all: what came and went after that is
+   *   added to what was measured. Without it the host would get VM after VM until a measurement shows the first.
+   */
+  setLoad(host: HostNumber, usedMilliCpus: number, changes: number): void {
     this.#count(host, -1);
-    this.#hosts.measure(host, usedMilliCpus);
+    this.#hosts.measure(host, usedMilliCpus, changes);
     this.#changed(host);
   }
 
-  /** A VM is on this host from now on, or is about to be. A fact: it is noted even where it exceeds what is free. */
+  /** A VM is to come to this host. A fact: it is noted even where it exceeds what is free. */
   commit(host: HostNumber, claim: Claim): void {
     this.#count(host, -1);
     this.#hosts.take(host, claim, 1);
+    this.#hosts.expect(host, claim.expectedMilliCpus);
     this.#changed(host);
   }
 
-  /** A VM that was committed with this claim is no longer there. */
-  release(host: HostNumber, claim: Claim): void {
+  /** The VM that was committed runs: what it uses will be in what is measured. */
+  started(host: HostNumber, claim: Claim): void {
+    this.#hosts.expect(host, -claim.expectedMilliCpus);
+    this.#hosts.change(host, claim.expectedMilliCpus);
+  }
+
+  /** The VM is on its way to another host. It holds what it holds, but its use is no longer reckoned with. */
+  leaving(host: HostNumber, claim: Claim): void {
+    this.#leave(host, claim, 1);
+  }
+
+  /** The VM that was leaving did not leave after all. */
+  stays(host: HostNumber, claim: Claim): void {
+    this.#leave(host, claim, -1);
+  }
+
+  /** The VM is no longer there, or will not come. Takes the claim that it was last told of with. */
+  release(host: HostNumber, claim: Claim, phase: VmPhase = 'running'): void {
+    const { expectedMilliCpus } = claim;
     this.#count(host, -1);
     this.#hosts.take(host, claim, -1);
+    if (phase === 'coming') this.#hosts.expect(host, -expectedMilliCpus);
+    else this.#hosts.change(host, -expectedMilliCpus);
+    if (phase === 'leaving') {
+      this.#hosts.expect(host, expectedMilliCpus);
+      this.#hosts.leaving[host] = (this.#hosts.leaving[host] as number) - 1;
+    }
     this.#changed(host);
     this.#hosts.recycle(host);
   }
 
   /** The part of a host's CPUs that is used, as far as is known. */
-  use(host: HostNumber): number {
-    return this.#hosts.use(host);
+  use(host: HostNumber, moreMilliCpus = 0): number {
+    return this.#hosts.use(host, moreMilliCpus);
   }
 
   /** The part of all open hosts' CPUs that is used. */
@@ -126,7 +164,57 @@ export class Placement {
     if (far !== undefined && (near === undefined || this.#isGood(far, claim, limit))) {
       return { host: far, nearTo: 'nothing' };
     }
-    return near === undefined ? this.#anywhere(claim) : { host: near, nearTo: 'zone' };
+    if (near !== undefined) return { host: near, nearTo: 'zone' };
+    return { host: this.#anywhere(claim) ?? this.#anywhere(claim, EVERY), nearTo: 'nothing' };
+  }
+
+  /** A host of the zone that is hotter than the mean, for a VM that uses little: room on cool hosts is for busy ones. */
+  placeIdle(claim: Claim, zone: number): HostNumber | undefined {
+    return this.#rooms.coolest(zone, claim, undefined, this.meanUse + IDLE_FROM);
+  }
+
+  /** Whether the host has room for one more VM of the typical kind, or will have when a VM has left. */
+  hasRoom(host: HostNumber): boolean {
+    return (this.#hosts.leaving[host] as number) > 0 || this.#hosts.fits(host, this.#typicalClaim);
+  }
+
+  /** By how much the host's use exceeds what it would be at the mean. */
+  excessMilliCpus(host: HostNumber): number {
+    return (this.#hosts.load[host] as number) - this.meanUse * (this.#hosts.milliCpus[host] as number);
+  }
+
+  sizeOf(host: HostNumber): { milliCpus: number; memoryBytes: number } {
+    return {
+      milliCpus: this.#hosts.milliCpus[host] as number,
+      memoryBytes: this.#hosts.memoryBytes[host] as number,
+    };
+  }
+
+  zoneOf(host: HostNumber): number {
+    return this.#hosts.zone[host] as number;
+  }
+
+  /** Hosts that take VMs and use more of their CPUs than the mean and `above`, or less than it and `below`: the furthest first. */
+  outside(above: number, below: number): HostNumber[] {
+    const hosts = this.#hosts;
+    const mean = this.meanUse;
+    const found: HostNumber[] = [];
+    for (let number = 0; number < hosts.count; number += 1) {
+      const host = number as HostNumber;
+      const excess = hosts.use(host) - mean;
+      if (hosts.state[host] === HOST_STATE.open && (excess > above || -excess > below)) found.push(host);
+    }
+    const distance = (host: HostNumber) => Math.abs(hosts.use(host) - mean);
+    return found.sort((one, other) => distance(other) - distance(one));
+  }
+
+  /** Why nothing was found: the first limit that no host meets together with those before it. Looks at every host. */
+  shortOf(claim: Claim): (typeof LIMITS)[number] | undefined {
+    let met = 0;
+    for (let host = 0; host < this.#hosts.count; host += 1) {
+      met = Math.max(met, this.#hosts.limitsMet(host, claim));
+    }
+    return LIMITS[met];
   }
 
   #isGood(host: HostNumber, claim: Claim, limit: number): boolean {
@@ -137,8 +225,7 @@ export class Placement {
     let best: HostNumber | undefined;
     for (let index = 0; index < hosts.length && index < MAX_TEMPLATE_HOSTS; index += 1) {
       const host = hosts[index] as HostNumber;
-      if (!this.#isGood(host, claim, limit)) continue;
-      if (best === undefined || this.#hosts.use(host) < this.#hosts.use(best)) best = host;
+      if (this.#isGood(host, claim, limit)) best = this.#cooler(best, host);
     }
     return best;
   }
@@ -149,28 +236,28 @@ export class Placement {
     let best: HostNumber | undefined;
     for (let draw = 0; draw < OTHER_ZONES && zones.length > 0; draw += 1) {
       const zone = zones[Math.floor(this.#random() * zones.length)] as number;
-      const found = zone === but ? undefined : this.#rooms.coolest(zone, claim);
-      if (found !== undefined && (best === undefined || this.#hosts.use(found) < this.#hosts.use(best))) {
-        best = found;
-      }
+      if (zone !== but) best = this.#cooler(best, this.#rooms.coolest(zone, claim));
     }
     return best;
   }
 
-  /** Looks at every host: what has a place at all gets one. Some tens of microseconds for 20,000 hosts. */
-  #anywhere(claim: Claim): Decision {
-    const hosts = this.#hosts;
+  /** The coolest host of all zones that has room: what has a place at all gets one. */
+  #anywhere(claim: Claim, tries?: number): HostNumber | undefined {
     let best: HostNumber | undefined;
-    let met = 0;
-    for (let number = 0; number < hosts.count; number += 1) {
-      const host = number as HostNumber;
-      met = Math.max(met, hosts.limitsMet(host, claim));
-      if (met < LIMITS.length || !hosts.fits(host, claim)) continue;
-      if (best === undefined || hosts.use(host) < hosts.use(best)) best = host;
-    }
-    return best === undefined
-      ? { host: undefined, shortOf: LIMITS[met] ?? 'hosts' }
-      : { host: best, nearTo: 'nothing' };
+    for (const zone of this.#rooms.zones) best = this.#cooler(best, this.#rooms.coolest(zone, claim, tries));
+    return best;
+  }
+
+  #cooler(one: HostNumber | undefined, other: HostNumber | undefined): HostNumber | undefined {
+    if (one === undefined || other === undefined) return one ?? other;
+    return this.#hosts.use(other) < this.#hosts.use(one) ? other : one;
+  }
+
+  #leave(host: HostNumber, claim: Claim, sign: 1 | -1): void {
+    this.#count(host, -1);
+    this.#hosts.leaving[host] = (this.#hosts.leaving[host] as number) + sign;
+    this.#hosts.expect(host, -sign * claim.expectedMilliCpus);
+    this.#changed(host);
   }
 
   #close(host: HostNumber, state: number): void {

@@ -21,6 +21,7 @@ const ROWS_AN_OCTAVE = 2;
 const STEPS_A_TYPICAL_CLAIM = 16;
 /** Of a bucket. With one claim beside what a bucket's hosts have free, the first does as a rule. */
 const TRIES = 4;
+export const EVERY = Number.MAX_SAFE_INTEGER;
 /** 8 KiB each. */
 const MAX_CELLS = 4096;
 
@@ -99,37 +100,42 @@ export class RoomIndex {
     this.#link(host, cell, bucket);
   }
 
-  /** The coolest host of a zone that has room, as exactly as the columns tell. There may be one where none is found. */
-  coolest(zone: number, claim: Claim): HostNumber | undefined {
+  /**
+   * The coolest host of a zone that has room, as exactly as the columns tell.
+   *
+   * @param tries how many of a bucket are looked at. With `EVERY` a host is found wherever there is one.
+   * @param fromUse below it hosts are passed over.
+   */
+  coolest(zone: number, claim: Claim, tries = TRIES, fromUse = 0): HostNumber | undefined {
     const cells = this.#cellsOfZone.get(zone);
     if (!cells) return undefined;
     let best = NOWHERE;
     for (let index = 0; index < cells.length; index += 1) {
       const cell = cells[index] as Cell;
       if ((cell.labels & claim.labels) !== claim.labels) continue;
-      const found = this.#coolestOf(cell, claim);
+      const found = this.#coolestOf(cell, claim, tries, columnOf(fromUse));
       if (found !== NOWHERE && (best === NOWHERE || this.#hosts.use(found) < this.#hosts.use(best))) best = found;
     }
     return best === NOWHERE ? undefined : (best as HostNumber);
   }
 
-  #coolestOf(cell: Cell, claim: Claim): number {
+  #coolestOf(cell: Cell, claim: Claim, tries: number, fromColumn: number): number {
     const cpu = claim.milliCpus / this.#cpuStep;
     const memory = claim.memoryBytes / this.#memoryStep;
     const disk = claim.diskBytes / this.#diskStep;
     // From this row on a host has room, but for what its row's width hides; below the other one none has.
     const likely = -1 << row(Math.max(cpu, memory, disk));
     const possible = (-1 << row(Math.min(cpu, memory, disk))) & ~likely;
-    for (let column = 0; column < COLUMNS; column += 1) {
+    for (let column = fromColumn; column < COLUMNS; column += 1) {
       const rows = cell.rows[column] as number;
       if (rows === 0) continue;
       for (let left = rows & likely; left !== 0; left &= left - 1) {
-        const found = this.#tryBucket(cell, column * ROWS + lowestBit(left), claim);
+        const found = this.#tryBucket(cell, column * ROWS + lowestBit(left), claim, tries);
         if (found !== NOWHERE) return found;
       }
       // A claim unlike the typical one: much of one resource and little of another.
       for (let left = rows & possible; left !== 0; left &= left - 1) {
-        const found = this.#tryBucket(cell, column * ROWS + lowestBit(left), claim);
+        const found = this.#tryBucket(cell, column * ROWS + lowestBit(left), claim, tries);
         if (found !== NOWHERE) return found;
       }
     }
@@ -137,10 +143,10 @@ export class RoomIndex {
   }
 
   /** The coolest of the first few in a bucket. */
-  #tryBucket(cell: Cell, bucket: number, claim: Claim): number {
+  #tryBucket(cell: Cell, bucket: number, claim: Claim, tries: number): number {
     let best = NOWHERE;
     let host = cell.heads[bucket] as number;
-    for (let tries = 0; host !== NOWHERE && tries < TRIES; tries += 1) {
+    for (let left = tries; host !== NOWHERE && left > 0; left -= 1) {
       if (
         this.#hosts.fits(host, claim) &&
         (best === NOWHERE || this.#hosts.use(host) < this.#hosts.use(best))
@@ -154,13 +160,12 @@ export class RoomIndex {
 
   #bucket(host: number): number {
     const hosts = this.#hosts;
-    const column = Math.floor(hosts.use(host) * COLUMNS);
     const steps = Math.min(
       (hosts.freeMilliCpus[host] as number) / this.#cpuStep,
       (hosts.freeMemoryBytes[host] as number) / this.#memoryStep,
       (hosts.freeDiskBytes[host] as number) / this.#diskStep,
     );
-    return Math.min(column, COLUMNS - 1) * ROWS + row(steps);
+    return columnOf(hosts.use(host)) * ROWS + row(steps);
   }
 
   #link(host: number, cell: Cell, bucket: number): void {
@@ -186,6 +191,8 @@ export class RoomIndex {
     }
   }
 }
+
+const columnOf = (use: number): number => Math.min(COLUMNS - 1, Math.floor(use * COLUMNS));
 
 /** 0 for no step, then two rows an octave: 1, 2, 3, 4, 6, 8, 12 … */
 function row(steps: number): number {
