@@ -33,10 +33,7 @@ interface Suspended {
 }
 
 /** Moves VMs from hosts that use too much to others. Peers have none. */
-export type Rebalancer = (
-  fleet: Fleet,
-  isMoving: (vm: number) => boolean,
-) => Move<number>[];
+export type Rebalancer = (fleet: Fleet, isMoving: (vm: number) => boolean) => Move<number>[];
 
 export interface PoolLifeDeps {
   readonly scheduler: Scheduler;
@@ -197,7 +194,9 @@ export class PoolLife {
     const hosts = this.#hosts();
     const host = hosts[Math.floor(this.#random() * hosts.length)] as HostNumber;
     this.#scheduler.removeHost(host);
-    const vms = this.#fleet.vmsOn(host).map((vm) => ({ vm, priority: priorityOfSize(this.#fleet.sizeOf(vm)) }));
+    const vms = this.#fleet
+      .vmsOn(host)
+      .map((vm) => ({ vm, priority: priorityOfSize(this.#fleet.sizeOf(vm)) }));
     for (const { vm } of inReturnOrder(vms)) {
       const claim = this.#fleet.claim(vm);
       this.counts.lost += 1;
@@ -226,10 +225,7 @@ export class PoolLife {
   }
 
   #startMoves(): void {
-    const moves = this.#rebalancer?.(
-      this.#fleet,
-      (vm) => this.#moving.has(vm),
-    );
+    const moves = this.#rebalancer?.(this.#fleet, (vm) => this.#moving.has(vm));
     for (const move of moves ?? []) {
       const endSecond = this.#now + 1 + Math.ceil(move.claim.memoryBytes / LIFE.moveBytesASecond);
       this.#moving.set(move.vm, { move, endSecond });

@@ -47,6 +47,8 @@ export class HostTable {
   /** How many VMs started and ended on the host, all in all, and what they were expected to use after each of these. */
   readonly changes: Int32Array;
   readonly #sums: Int32Array;
+  /** As measured, with what came and went since. */
+  readonly #known: Float64Array;
   /** What is to come and to go: no measurement can show it yet. */
   readonly #pending: Float64Array;
   readonly #freeNumbers: HostNumber[] = [];
@@ -67,6 +69,7 @@ export class HostTable {
     this.freeMemoryBytes = amounts();
     this.freeDiskBytes = amounts();
     this.load = amounts();
+    this.#known = amounts();
     this.#pending = amounts();
     this.leaving = new Int32Array(maxHosts);
     this.changes = new Int32Array(maxHosts);
@@ -87,6 +90,7 @@ export class HostTable {
     this.freeMemoryBytes[number] = host.memoryBytes;
     this.freeDiskBytes[number] = host.diskBytes;
     this.load[number] = 0;
+    this.#known[number] = 0;
     this.#pending[number] = 0;
     this.leaving[number] = 0;
     this.changes[number] = 0;
@@ -110,30 +114,33 @@ export class HostTable {
   /** What is to come or to go, in thousandths of a CPU. */
   expect(host: HostNumber, milliCpus: number): void {
     this.#pending[host] = (this.#pending[host] as number) + milliCpus;
-    this.load[host] = Math.max(0, (this.load[host] as number) + milliCpus);
+    this.#sumUp(host);
   }
 
   /** What came or went, in thousandths of a CPU: a change that the host counts too. */
   change(host: HostNumber, milliCpus: number): void {
     const before = this.changes[host] as number;
     const at = host * CHANGES_KEPT;
-    this.changes[host] = (before + 1) | 0;
-    this.#sums[at + ((before + 1) & CHANGES_MASK)] =
-      ((this.#sums[at + (before & CHANGES_MASK)] as number) + milliCpus) | 0;
-    this.load[host] = Math.max(0, (this.load[host] as number) + milliCpus);
+    const sum = this.#sums[at + (before & CHANGES_MASK)] as number;
+    this.changes[host] = before + 1;
+    this.#sums[at + ((before + 1) & CHANGES_MASK)] = sum + milliCpus;
+    this.#known[host] = (this.#known[host] as number) + milliCpus;
+    this.#sumUp(host);
   }
 
   /** A measurement is some seconds old when it comes: what came or went after it is added. */
   measure(host: HostNumber, usedMilliCpus: number, changesSeen: number): void {
     const now = this.changes[host] as number;
-    const seen = Math.max(changesSeen, now - CHANGES_MASK);
+    const seen = Math.min(now, Math.max(changesSeen, now - CHANGES_MASK));
     const at = host * CHANGES_KEPT;
-    const since =
-      (this.#sums[at + (now & CHANGES_MASK)] as number) - (this.#sums[at + (seen & CHANGES_MASK)] as number);
-    this.load[host] = Math.max(
-      0,
-      Math.round(usedMilliCpus) + since + (this.#pending[host] as number),
-    );
+    const sum = this.#sums[at + (now & CHANGES_MASK)] as number;
+    const sumSeen = this.#sums[at + (seen & CHANGES_MASK)] as number;
+    this.#known[host] = Math.round(usedMilliCpus) + sum - sumSeen;
+    this.#sumUp(host);
+  }
+
+  #sumUp(host: HostNumber): void {
+    this.load[host] = Math.max(0, (this.#known[host] as number) + (this.#pending[host] as number));
   }
 
   /** A host that is gone and holds nothing leaves its number to the next one. */

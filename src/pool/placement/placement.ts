@@ -57,7 +57,7 @@ export class Placement {
     this.#typicalClaim = typicalClaim;
     this.#rooms = new RoomIndex(this.#hosts, maxHosts, typicalClaim);
     const [a = 1, b = 0, c = 0, d = 0] = random.bytes(4);
-    this.#state = (a | (b << 8) | (c << 16) | (d << 24)) || 1;
+    this.#state = a | (b << 8) | (c << 16) | (d << 24) || 1;
   }
 
   /** @throws RangeError when there are `maxHosts` already. */

@@ -44,8 +44,10 @@ export function rebalance<Vm>(
   const moves: Move<Vm>[] = [];
   for (const from of placement.outside(hotBand, coolBand)) {
     if (moves.length >= maxMoves) break;
-    const isHot = placement.use(from) > placement.meanUse;
-    const move = isHot ? relieve(placement, vmsOn, from) : makeRoom(placement, vmsOn, from);
+    const excess = placement.use(from) - placement.meanUse;
+    // A move before this one may have helped it already.
+    if (excess <= hotBand && -excess <= coolBand) continue;
+    const move = excess > 0 ? relieve(placement, vmsOn, from) : makeRoom(placement, vmsOn, from);
     if (!move) continue;
     placement.commit(move.to, move.claim);
     placement.leaving(move.from, move.claim);
@@ -75,7 +77,7 @@ function makeRoom<Vm>(placement: Placement, vmsOn: VmsOn<Vm>, from: HostNumber):
   const idleFirst = ranked(vmsOn(from), (one) => usualUse(placement, from, one) - one.usedMilliCpus);
   for (const { vm, claim } of idleFirst) {
     const to = placement.placeIdle(claim, placement.zoneOf(from));
-    if (to !== undefined) return { vm, claim, from, to };
+    if (to !== undefined && to !== from) return { vm, claim, from, to };
   }
   return undefined;
 }
@@ -100,13 +102,13 @@ function usualUse<Vm>(placement: Placement, host: HostNumber, { claim }: Measure
 }
 
 /** The few that gain most, if they gain at all, claiming what they are measured to use. */
-const ranked = <Vm>(
-  vms: Iterable<MeasuredVm<Vm>>,
-  gain: (vm: MeasuredVm<Vm>) => number,
-): MeasuredVm<Vm>[] =>
+const ranked = <Vm>(vms: Iterable<MeasuredVm<Vm>>, gain: (vm: MeasuredVm<Vm>) => number): MeasuredVm<Vm>[] =>
   [...vms]
     .map((one) => ({ one, gained: gain(one) }))
     .filter(({ gained }) => gained > 0)
     .sort((one, other) => other.gained - one.gained)
     .slice(0, MAX_TRIED)
-    .map(({ one }) => ({ ...one, claim: { ...one.claim, expectedMilliCpus: Math.round(one.usedMilliCpus) } }));
+    .map(({ one }) => ({
+      ...one,
+      claim: { ...one.claim, expectedMilliCpus: Math.round(one.usedMilliCpus) },
+    }));

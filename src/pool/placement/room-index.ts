@@ -114,7 +114,8 @@ export class RoomIndex {
       const cell = cells[index] as Cell;
       if ((cell.labels & claim.labels) !== claim.labels) continue;
       const found = this.#coolestOf(cell, claim, tries, columnOf(fromUse));
-      if (found !== NOWHERE && (best === NOWHERE || this.#hosts.use(found) < this.#hosts.use(best))) best = found;
+      if (found !== NOWHERE && (best === NOWHERE || this.#hosts.use(found) < this.#hosts.use(best)))
+        best = found;
     }
     return best === NOWHERE ? undefined : (best as HostNumber);
   }
