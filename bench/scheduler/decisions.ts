@@ -11,11 +11,17 @@ import type { Scheduler } from './peers.ts';
 
 /** A VM goes, and another comes. */
 interface Turn {
-  readonly vm: number;
   readonly from: HostNumber;
   readonly gives: Claim;
   readonly size: number;
   readonly request: PlaceRequest;
+}
+
+export interface Rate {
+  /** Of a core's time, as the kernel accounts it for the whole process. */
+  readonly perCpuSecond: number;
+  /** By the clock: less when the core has other work as well. */
+  readonly perSecond: number;
 }
 
 /** As many are drawn beforehand and carried out at a stretch, so that the bench's own work is not in the time. */
@@ -33,6 +39,7 @@ export class Churn {
   readonly #hosts: number;
   readonly #running: number[];
   #nextReport = 0;
+  decisions = 0;
   refused = 0;
 
   constructor(
@@ -47,12 +54,18 @@ export class Churn {
     this.#running = this.#fleet.running();
   }
 
-  /** @returns how many decisions a second, each with what goes with it: place, commit, and the release that made room. */
-  decisionsPerSecond(count: number): number {
+  get vms(): number {
+    return this.#running.length;
+  }
+
+  /** How many decisions in a second, each with what goes with it: place, commit, and the release that made room. */
+  decisionsPerSecond(count: number): Rate {
     let elapsedNs = 0n;
+    let cpuUs = 0;
     for (let done = 0; done < count; done += BATCH) {
       const turns = this.#draw();
       const decisions: Decision[] = [];
+      const before = process.cpuUsage();
       const startNs = process.hrtime.bigint();
       for (let index = 0; index < turns.length; index += 1) {
         const turn = turns[index] as Turn;
@@ -60,14 +73,17 @@ export class Churn {
         decisions.push(this.#decide(turn.request));
       }
       elapsedNs += process.hrtime.bigint() - startNs;
+      const { user, system } = process.cpuUsage(before);
+      cpuUs += user + system;
       this.#settle(turns, decisions);
     }
-    return (Math.ceil(count / BATCH) * BATCH * 1e9) / Number(elapsedNs);
+    const decided = Math.ceil(count / BATCH) * BATCH;
+    return { perCpuSecond: (decided * 1e6) / cpuUs, perSecond: (decided * 1e9) / Number(elapsedNs) };
   }
 
   /** @returns how long each decision took, one by one: place and commit. */
   decisionsUs(count: number): Float64Array {
-    const times = new Float64Array(count);
+    const times = new Float64Array(Math.ceil(count / BATCH) * BATCH);
     for (let done = 0; done < count; done += BATCH) {
       const turns = this.#draw();
       const decisions: Decision[] = [];
@@ -108,11 +124,12 @@ export class Churn {
       const size = sizeOf(random());
       const zone = Math.floor(random() * this.#zones);
       const stateHost = random() < RETURNING ? from : undefined;
-      return { vm, from, gives, size, request: { claim: claimOfSize(size), zone, stateHost } };
+      return { from, gives, size, request: { claim: claimOfSize(size), zone, stateHost } };
     });
   }
 
   #settle(turns: readonly Turn[], decisions: readonly Decision[]): void {
+    this.decisions += decisions.length;
     for (const [index, { host }] of decisions.entries()) {
       if (host === undefined) {
         this.refused += 1;

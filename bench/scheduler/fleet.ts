@@ -58,6 +58,18 @@ export class Fleet {
     return this.#vmBytes / this.#hostBytes;
   }
 
+  /** Which part of the hosts' CPUs is used. */
+  get use(): number {
+    let used = 0;
+    let all = 0;
+    for (const [host, milliCpus] of this.#milliCpus.entries()) {
+      if (!this.isThere(host)) continue;
+      used += this.usedOn(host);
+      all += milliCpus;
+    }
+    return used / all;
+  }
+
   /** What the next host is like; `addHost` adds it under the number that the scheduler gave it. */
   nextHost(): Host {
     return hostOf(this.#hostsEver, this.#zones);
@@ -160,6 +172,11 @@ export class Fleet {
   vmsOn(host: HostNumber): number[] {
     const from = host * SLOTS_A_HOST;
     return [...this.#slots.subarray(from, from + (this.#vmsOn[host] as number))];
+  }
+
+  /** The VMs of a host with what each uses. */
+  measured(host: HostNumber): { vm: number; claim: Claim; usedMilliCpus: number }[] {
+    return this.vmsOn(host).map((vm) => ({ vm, claim: this.claim(vm), usedMilliCpus: this.used(vm) }));
   }
 
   hostOf(vm: number): HostNumber {

@@ -16,7 +16,6 @@ export const LIFE = {
   reportAgeSeconds: 3,
   /** With 10 Gbit/s between hosts. */
   moveBytesASecond: 2 ** 30,
-  maxMovesASecond: 100,
   lossEverySeconds: 60,
   rejoinAfterSeconds: 180,
   daySeconds: 3600,
@@ -32,8 +31,8 @@ interface Suspended {
   readonly usedMilliCpus: number;
 }
 
-/** Moves VMs from hosts that use too much to others. Peers have none. */
-export type Rebalancer = (fleet: Fleet, isMoving: (vm: number) => boolean) => Move<number>[];
+/** Decides which VMs are to move; peers have none. */
+type Rebalancer = (isMoving: (vm: number) => boolean) => Move<number>[];
 
 export interface PoolLifeDeps {
   readonly scheduler: Scheduler;
@@ -225,8 +224,7 @@ export class PoolLife {
   }
 
   #startMoves(): void {
-    const moves = this.#rebalancer?.(this.#fleet, (vm) => this.#moving.has(vm));
-    for (const move of moves ?? []) {
+    for (const move of this.#rebalancer?.((vm) => this.#moving.has(vm)) ?? []) {
       const endSecond = this.#now + 1 + Math.ceil(move.claim.memoryBytes / LIFE.moveBytesASecond);
       this.#moving.set(move.vm, { move, endSecond });
       this.counts.moved += 1;
