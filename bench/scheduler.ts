@@ -37,7 +37,7 @@ const PLAN = {
   bestFitDecisions: 10_000,
   warmUpSeconds: 600,
   windows: 3,
-  windowSeconds: 200,
+  windowSeconds: 100,
 };
 const SECONDS_A_SAMPLE = 10;
 

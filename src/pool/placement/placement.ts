@@ -29,10 +29,11 @@ export interface Decision {
 /** What a VM does on a host: it is committed but not started, it runs, it is on its way elsewhere. */
 export type VmPhase = 'coming' | 'running' | 'leaving';
 
-/** How much more than the mean a host may use, as a part of its CPUs, and still be chosen before others. */
-const BALANCED = 0;
-/** The same for the host with the VM's state: going elsewhere costs a copy. */
-const BALANCED_WITH_STATE = 0.02;
+/**
+ * How much more than the mean the host with the VM's state may use, as a part of its CPUs, and still be chosen: going elsewhere
+ * costs a copy. Other hosts are chosen for what is near to them up to the mean itself.
+ */
+const HOTTER_FOR_STATE = 0.01;
 /** How much hotter than the mean a host is to be to get an idle VM. */
 const IDLE_FROM = 0.01;
 const MAX_TEMPLATE_HOSTS = 8;
@@ -152,16 +153,15 @@ export class Placement {
   place(request: PlaceRequest): Decision {
     const { claim, stateHost, templateHosts, zone } = request;
     const mean = this.meanUse;
-    if (stateHost !== undefined && this.#isGood(stateHost, claim, mean + BALANCED_WITH_STATE)) {
+    if (stateHost !== undefined && this.#isGood(stateHost, claim, mean + HOTTER_FOR_STATE)) {
       return { host: stateHost, nearTo: 'state' };
     }
-    const limit = mean + BALANCED;
-    const withTemplate = templateHosts && this.#coolestOf(templateHosts, claim, limit);
+    const withTemplate = templateHosts && this.#coolestOf(templateHosts, claim, mean);
     if (withTemplate !== undefined) return { host: withTemplate, nearTo: 'template' };
     const near = zone === undefined ? undefined : this.#rooms.coolest(zone, claim);
-    if (near !== undefined && this.#isGood(near, claim, limit)) return { host: near, nearTo: 'zone' };
+    if (near !== undefined && this.#isGood(near, claim, mean)) return { host: near, nearTo: 'zone' };
     const far = this.#elsewhere(claim, zone);
-    if (far !== undefined && (near === undefined || this.#isGood(far, claim, limit))) {
+    if (far !== undefined && (near === undefined || this.#isGood(far, claim, mean))) {
       return { host: far, nearTo: 'nothing' };
     }
     if (near !== undefined) return { host: near, nearTo: 'zone' };
@@ -217,15 +217,15 @@ export class Placement {
     return LIMITS[met];
   }
 
-  #isGood(host: HostNumber, claim: Claim, limit: number): boolean {
-    return this.#hosts.fits(host, claim) && this.#hosts.use(host, claim.expectedMilliCpus) <= limit;
+  #isGood(host: HostNumber, claim: Claim, maxUse: number): boolean {
+    return this.#hosts.fits(host, claim) && this.#hosts.use(host) <= maxUse;
   }
 
-  #coolestOf(hosts: readonly HostNumber[], claim: Claim, limit: number): HostNumber | undefined {
+  #coolestOf(hosts: readonly HostNumber[], claim: Claim, maxUse: number): HostNumber | undefined {
     let best: HostNumber | undefined;
     for (let index = 0; index < hosts.length && index < MAX_TEMPLATE_HOSTS; index += 1) {
       const host = hosts[index] as HostNumber;
-      if (this.#isGood(host, claim, limit)) best = this.#cooler(best, host);
+      if (this.#isGood(host, claim, maxUse)) best = this.#cooler(best, host);
     }
     return best;
   }

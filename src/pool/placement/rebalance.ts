@@ -108,7 +108,8 @@ const ranked = <Vm>(vms: Iterable<MeasuredVm<Vm>>, gain: (vm: MeasuredVm<Vm>) =>
     .filter(({ gained }) => gained > 0)
     .sort((one, other) => other.gained - one.gained)
     .slice(0, MAX_TRIED)
-    .map(({ one }) => ({
-      ...one,
-      claim: { ...one.claim, expectedMilliCpus: Math.round(one.usedMilliCpus) },
+    .map(({ one: { vm, claim, usedMilliCpus } }) => ({
+      vm,
+      claim: { ...claim, expectedMilliCpus: Math.round(usedMilliCpus) },
+      usedMilliCpus,
     }));
