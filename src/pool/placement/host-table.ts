@@ -6,6 +6,7 @@ export type HostNumber = Brand<number, 'HostNumber'>;
 
 /** What a host offers. Whole numbers. */
 export interface Host {
+  /** More than 0. */
   readonly milliCpus: number;
   /** For VMs: what the host itself needs is not in it. */
   readonly memoryBytes: number;

@@ -132,6 +132,10 @@ describe('a host', () => {
     const { placement } = placementOf({}, {}, {}, {}, {}, {}, {}, {});
     expect(() => placement.addHost(host())).toThrow(/holds 8 hosts/);
     expect(() => placementOf({}).placement.removeHost(1 as HostNumber)).toThrow(/no host 1/);
+    const wide = new Placement({ random }, { maxHosts: 4097, typicalClaim: claim() });
+    for (let zone = 0; zone < 4096; zone += 1) wide.addHost(host({ zone }));
+    expect(() => wide.addHost(host({ zone: 4096 }))).toThrow(/more than 4096 combinations/);
+    expect(wide.addHost(host())).toBe(4096);
   });
 
   test('is reckoned to use what came after it was measured, and nothing twice', () => {

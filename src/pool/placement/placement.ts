@@ -61,8 +61,9 @@ export class Placement {
     this.#state = a | (b << 8) | (c << 16) | (d << 24) || 1;
   }
 
-  /** @throws RangeError when there are `maxHosts` already. */
+  /** @throws RangeError when there are `maxHosts` already, or too many combinations of zones and labels. */
   addHost(host: Host): HostNumber {
+    this.#rooms.cellFor(host.zone, host.labels);
     const number = this.#hosts.add(host);
     this.#rooms.add(number);
     this.#count(number, 1);

@@ -19,13 +19,15 @@ const COLUMNS = 64;
 const ROWS = 32;
 const ROWS_AN_OCTAVE = 2;
 const STEPS_A_TYPICAL_CLAIM = 16;
-/** Of a bucket. With one claim beside what a bucket's hosts have free, the first does as a rule. */
+/** Of a bucket. The first has room as a rule; of some that have, the coolest is wanted. */
 const TRIES = 4;
+/** Of a bucket all, for a claim that found nothing else. */
 export const EVERY = Number.MAX_SAFE_INTEGER;
 /** 8 KiB each. */
 const MAX_CELLS = 4096;
 
 interface Cell {
+  readonly zone: number;
   readonly labels: number;
   /** The first host of each bucket, by column and row. */
   readonly heads: Int32Array;
@@ -61,27 +63,32 @@ export class RoomIndex {
     this.#diskStep = step(typicalClaim.diskBytes);
   }
 
-  /** @throws RangeError when zones and labels are too many together. */
-  add(host: HostNumber): void {
-    const zone = this.#hosts.zone[host] as number;
-    const labels = this.#hosts.labels[host] as number;
-    let cells = this.#cellsOfZone.get(zone);
-    if (!cells) {
-      cells = [];
-      this.#cellsOfZone.set(zone, cells);
+  /**
+   * The cell for such hosts, made if there is none.
+   *
+   * @throws RangeError when zones and labels are too many together.
+   */
+  cellFor(zone: number, labels: number): number {
+    const found = this.#cells.findIndex((cell) => cell.zone === zone && cell.labels === labels);
+    if (found !== -1) return found;
+    if (this.#cells.length === MAX_CELLS) {
+      throw new RangeError(`zones and labels of hosts make more than ${MAX_CELLS} combinations`);
+    }
+    const heads = new Int32Array(COLUMNS * ROWS).fill(NOWHERE);
+    const cell = { zone, labels, heads, rows: new Int32Array(COLUMNS) };
+    const neighbours = this.#cellsOfZone.get(zone);
+    if (neighbours) neighbours.push(cell);
+    else {
+      this.#cellsOfZone.set(zone, [cell]);
       this.zones.push(zone);
     }
-    let cell = cells.find((one) => one.labels === labels);
-    if (!cell) {
-      if (this.#cells.length === MAX_CELLS) {
-        throw new RangeError(`zones and labels of hosts make more than ${MAX_CELLS} combinations`);
-      }
-      cell = { labels, heads: new Int32Array(COLUMNS * ROWS).fill(NOWHERE), rows: new Int32Array(COLUMNS) };
-      cells.push(cell);
-      this.#cells.push(cell);
-    }
-    this.#cellOf[host] = this.#cells.indexOf(cell);
-    this.#link(host, cell, this.#bucket(host));
+    return this.#cells.push(cell) - 1;
+  }
+
+  add(host: HostNumber): void {
+    const index = this.cellFor(this.#hosts.zone[host] as number, this.#hosts.labels[host] as number);
+    this.#cellOf[host] = index;
+    this.#link(host, this.#cells[index] as Cell, this.#bucket(host));
   }
 
   remove(host: HostNumber): void {
@@ -114,8 +121,9 @@ export class RoomIndex {
       const cell = cells[index] as Cell;
       if ((cell.labels & claim.labels) !== claim.labels) continue;
       const found = this.#coolestOf(cell, claim, tries, columnOf(fromUse));
-      if (found !== NOWHERE && (best === NOWHERE || this.#hosts.use(found) < this.#hosts.use(best)))
-        best = found;
+      const isBetter =
+        found !== NOWHERE && (best === NOWHERE || this.#hosts.use(found) < this.#hosts.use(best));
+      if (isBetter) best = found;
     }
     return best === NOWHERE ? undefined : (best as HostNumber);
   }
@@ -148,12 +156,8 @@ export class RoomIndex {
     let best = NOWHERE;
     let host = cell.heads[bucket] as number;
     for (let left = tries; host !== NOWHERE && left > 0; left -= 1) {
-      if (
-        this.#hosts.fits(host, claim) &&
-        (best === NOWHERE || this.#hosts.use(host) < this.#hosts.use(best))
-      ) {
-        best = host;
-      }
+      const isCooler = best === NOWHERE || this.#hosts.use(host) < this.#hosts.use(best);
+      if (isCooler && this.#hosts.fits(host, claim)) best = host;
       host = this.#next[host] as number;
     }
     return best;
@@ -195,7 +199,7 @@ export class RoomIndex {
 
 const columnOf = (use: number): number => Math.min(COLUMNS - 1, Math.floor(use * COLUMNS));
 
-/** 0 for no step, then two rows an octave: 1, 2, 3, 4, 6, 8, 12 … */
+/** 0 for less than a step, then two rows an octave, from 1, 2, 3, 4, 6, 8, 12 … steps. Never falls as `steps` rise. */
 function row(steps: number): number {
   if (!(steps >= 1)) return 0;
   const whole = Math.min(steps, 0xffff) | 0;
