@@ -4,6 +4,8 @@ import type { Claim } from './claim.ts';
 import type { Host, HostNumber } from './host-table.ts';
 import { Placement } from './placement.ts';
 
+const MAX_HOSTS = 30;
+
 /** What the placement should know, kept simply. */
 interface ModelHost extends Host {
   state: 'open' | 'draining' | 'gone';
@@ -57,12 +59,12 @@ class Model {
 
   constructor(seed: number, typicalClaim: Claim) {
     const random = { bytes: (count: number) => new Uint8Array(count).fill(seed) };
-    this.placement = new Placement({ random }, { maxHosts: 12, typicalClaim });
+    this.placement = new Placement({ random }, { maxHosts: MAX_HOSTS, typicalClaim });
   }
 
   step(step: Step): void {
     if (step.kind === 'join') {
-      if (this.hosts.length === 12) return;
+      if (this.hosts.length === MAX_HOSTS) return;
       this.hosts.push({ ...step.host, state: 'open', vms: [], number: this.placement.addHost(step.host) });
     } else if (step.kind === 'place') this.place(step.claim, step.zone ?? undefined, step.near);
     else {
@@ -124,22 +126,27 @@ test(
     'released can be had again to the last octet [desktop D5] [desktop D15]',
   () => {
     fc.assert(
-      fc.property(fc.nat(255), claims, fc.array(steps, { maxLength: 80 }), (seed, typicalClaim, list) => {
-        const model = new Model(seed, typicalClaim);
-        for (const step of list) {
-          model.step(step);
-          model.checkMean();
-        }
-        for (const host of model.hosts) {
-          for (const claim of host.vms) model.placement.release(host.number, claim);
-          host.vms = [];
-        }
-        for (const host of model.hosts.filter(({ state }) => state === 'open')) {
-          const { milliCpus, memoryBytes, diskBytes, labels } = host;
-          const all = { milliCpus, memoryBytes, diskBytes, labels, expectedMilliCpus: 0 };
-          model.place(all, undefined, 1);
-        }
-      }),
+      fc.property(
+        fc.nat(255),
+        claims,
+        fc.array(steps, { maxLength: 120, size: 'max' }),
+        (seed, typicalClaim, list) => {
+          const model = new Model(seed, typicalClaim);
+          for (const step of list) {
+            model.step(step);
+            model.checkMean();
+          }
+          for (const host of model.hosts) {
+            for (const claim of host.vms) model.placement.release(host.number, claim);
+            host.vms = [];
+          }
+          for (const host of model.hosts.filter(({ state }) => state === 'open')) {
+            const { milliCpus, memoryBytes, diskBytes, labels } = host;
+            const all = { milliCpus, memoryBytes, diskBytes, labels, expectedMilliCpus: 0 };
+            model.place(all, undefined, 1);
+          }
+        },
+      ),
       { numRuns: 500 },
     );
   },

@@ -83,6 +83,13 @@ describe('a VM', () => {
     expect(elsewhere).toContainEqual({ host: numbers[1], nearTo: 'nothing' });
   });
 
+  test('finds the one host with room among many with nearly as much', () => {
+    const placement = new Placement({ random }, { maxHosts: 100, typicalClaim: claim() });
+    const only = placement.addHost(host());
+    for (let more = 1; more < 100; more += 1) placement.addHost(host({ memoryBytes: 16 * GIB - 1 }));
+    expect(placement.place({ claim: whole, zone: 0 }).host).toBe(only);
+  });
+
   test.for([
     ['hosts', {}, false],
     ['labels', { labels: 0b1000 }, true],
