@@ -6,18 +6,21 @@ import { claimOfSize, priorityOfSize, sizeOf } from './contracts.ts';
 import type { Fleet } from './fleet.ts';
 import type { Scheduler } from './peers.ts';
 
+/** Of VMs that come: they were there before, and their state is on the host where they ran. */
+const RETURNING = 0.5;
+/** So many are switched off before the first comes back. */
+const SUSPENDED_AT_LEAST = 1000;
+const DRIFT_EVERY_SECONDS = 10;
+const REJOIN_AFTER_SECONDS = 180;
+
 /** How the simulated pool lives. Days and losses are quicker than real ones, so that some fall into the time simulated. */
 export const LIFE = {
   vmHours: 2,
-  /** Of VMs that come: they were there before, and their state is on the host where they ran. */
-  returning: 0.5,
-  driftEverySeconds: 10,
   reportEverySeconds: 5,
   reportAgeSeconds: 3,
   /** With 10 Gbit/s between hosts. */
   moveBytesASecond: 2 ** 30,
   lossEverySeconds: 60,
-  rejoinAfterSeconds: 180,
   daySeconds: 3600,
   dayAmplitude: 0.2,
   settledAfterSeconds: 600,
@@ -76,6 +79,7 @@ export class PoolLife {
     this.#upSince = new Float64Array(maxHosts).fill(-LIFE.settledAfterSeconds);
     this.#measured = new Float64Array(maxHosts);
     this.#changesSeen = new Int32Array(maxHosts);
+    for (const host of this.#hosts()) this.#measure(host);
   }
 
   second(): void {
@@ -108,7 +112,7 @@ export class PoolLife {
 
   /** Some hosts measure in this second, and what others measured before arrives. */
   #report(): void {
-    const { driftEverySeconds, reportEverySeconds, reportAgeSeconds } = LIFE;
+    const { reportEverySeconds, reportAgeSeconds } = LIFE;
     for (let host = 0; host < this.#maxHosts; host += 1) {
       if (!this.#fleet.isThere(host)) continue;
       const phase = (this.#now + host) % reportEverySeconds;
@@ -116,10 +120,14 @@ export class PoolLife {
         this.#scheduler.setLoad(host, this.#measured[host] as number, this.#changesSeen[host] as number);
       }
       if (phase !== 0) continue;
-      if ((this.#now + host) % driftEverySeconds === 0) this.#fleet.drift(host, driftEverySeconds);
-      this.#measured[host] = this.#fleet.usedOn(host);
-      this.#changesSeen[host] = this.#fleet.changesOn(host);
+      if ((this.#now + host) % DRIFT_EVERY_SECONDS === 0) this.#fleet.drift(host, DRIFT_EVERY_SECONDS);
+      this.#measure(host);
     }
+  }
+
+  #measure(host: HostNumber): void {
+    this.#measured[host] = this.#fleet.usedOn(host);
+    this.#changesSeen[host] = this.#fleet.changesOn(host);
   }
 
   #depart(): void {
@@ -140,7 +148,7 @@ export class PoolLife {
 
   #arrive(): void {
     while (this.#running.length < this.#vmsWanted) {
-      const isReturning = this.#suspended.length > 1000 && this.#random() < LIFE.returning;
+      const isReturning = this.#suspended.length > SUSPENDED_AT_LEAST && this.#random() < RETURNING;
       const was = isReturning ? this.#drawFrom(this.#suspended) : undefined;
       const size = was?.size ?? sizeOf(this.#random());
       const claim = claimOfSize(size);
@@ -168,10 +176,13 @@ export class PoolLife {
   #release(vm: number): void {
     const host = this.#fleet.hostOf(vm);
     const move = this.#moving.get(vm)?.move;
+    const expectedMilliCpus = Math.round(this.#fleet.used(vm));
     this.#fleet.take(vm);
     this.#moving.delete(vm);
-    this.#scheduler.release(host, move?.claim ?? this.#fleet.claim(vm), move ? 'leaving' : 'running');
-    if (move) this.#scheduler.release(move.to, move.claim, 'coming');
+    if (move) {
+      this.#scheduler.release(host, move.claim, 'leaving');
+      this.#scheduler.release(move.to, move.claim, 'coming');
+    } else this.#scheduler.release(host, { ...this.#fleet.claim(vm), expectedMilliCpus });
   }
 
   #start(vm: number, host: HostNumber, claim: Claim): void {
@@ -210,7 +221,7 @@ export class PoolLife {
       this.counts.cameBack += 1;
     }
     this.#fleet.removeHost(host);
-    this.#joinSeconds.push(this.#now + LIFE.rejoinAfterSeconds);
+    this.#joinSeconds.push(this.#now + REJOIN_AFTER_SECONDS);
   }
 
   #join(): void {
@@ -219,8 +230,7 @@ export class PoolLife {
     const number = this.#scheduler.addHost(host);
     this.#fleet.addHost(number, host);
     this.#upSince[number] = this.#now;
-    this.#measured[number] = 0;
-    this.#changesSeen[number] = 0;
+    this.#measure(number);
   }
 
   #startMoves(): void {

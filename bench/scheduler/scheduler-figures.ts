@@ -9,7 +9,7 @@ import { LIFE, type PoolLife } from './pool-life.ts';
 import { DRIFT_SPREAD, MEMORY_SECONDS, OWN_SPREAD } from './vm-loads.ts';
 
 /** When VMs are moved, and how many in a second at the most. */
-export const MOVES = { maxMoves: 100, hotBand: 0.025, coolBand: 0.015 } as const;
+export const MOVES = { maxMoves: 100, hotBand: 0.03, coolBand: 0.02 } as const;
 
 interface Times {
   readonly p50: number;

@@ -23,8 +23,8 @@ export const HOST_STATE = { none: 0, open: 1, draining: 2, gone: 3 } as const;
 /** What `fits` looks at, in this order. */
 export const LIMITS = ['hosts', 'labels', 'cpus', 'memory', 'disk'] as const;
 
-/** Of each host, the newest: with a report every few seconds, some starts and ends a second may be on their way. */
-const CHANGES_KEPT = 16;
+/** Of each host, the newest: as many starts and ends may lie between a measurement and its arrival. A power of two. */
+const CHANGES_KEPT = 64;
 const CHANGES_MASK = CHANGES_KEPT - 1;
 
 /**

@@ -125,7 +125,10 @@ export class Placement {
     this.#leave(host, claim, -1);
   }
 
-  /** The VM is no longer there, or will not come. Takes the claim that it was last told of with. */
+  /**
+   * The VM is no longer there, or will not come. The claim is the one that it was committed or leaving with; of one that ran,
+   * what it was measured to use is the better expectation of what is used no more.
+   */
   release(host: HostNumber, claim: Claim, phase: VmPhase = 'running'): void {
     const { expectedMilliCpus } = claim;
     this.#count(host, -1);
