@@ -31,6 +31,7 @@ let stubborn: boolean;
 let quiet: () => Promise<void>;
 let checkRoom: () => void;
 let sharesDisks: boolean;
+let fetched: Promise<void>;
 /** The versions for which the disks were made ready: current and next. */
 let settled: string[];
 
@@ -78,6 +79,7 @@ beforeEach(async () => {
   quiet = async () => undefined;
   checkRoom = () => undefined;
   sharesDisks = false;
+  fetched = Promise.resolve();
   settled = [];
   vm = new VersionedVm(
     {
@@ -91,6 +93,7 @@ beforeEach(async () => {
             hypervisor,
             probe: async (_clock, { host }) => !mute.has(host),
             fetchImage: async ({ imageDigest = '' }) => {
+              await fetched;
               if (imageDigest === 'sha256:missing') throw poolError('image_not_found', 'it is nowhere');
               return { digest: imageDigest, manifest: MANIFEST } as StoredImage;
             },
@@ -374,10 +377,27 @@ describe('a VM with a disk that gets a new version', () => {
     expect(serving()).toBeUndefined();
   });
 
+  test('serves from the old one until the image of the new one is there', async () => {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    fetched = promise;
+    await wish('two');
+    await clock.advance(5000);
+    expect([running(), serving(), settled]).toEqual([['one'], ['one'], []]);
+    resolve();
+    await clock.advance(100);
+    expect(serving()).toEqual(['two']);
+  });
+
   test('goes back to the old one, with the disk as it was, when the new one fails', async () => {
-    await wish('missing');
-    await clock.advance(1000);
-    expect(settled.at(-1)).toBe('1:');
+    mute.add('sha256:two');
+    await wish('two');
+    await clock.advance(5000);
+    expect(running()).toEqual(['two']);
+    for (let attempt = 0; attempt < 6; attempt += 1) {
+      machines.get('sha256:two')?.dies('it broke');
+      await clock.advance(30_000);
+    }
+    expect(settled.at(-1)).toMatch(/^1:/);
     expect(serving()).toEqual(['one']);
     expect(vm.describe()).toMatchObject({ version: 1, phase: 'ready', failedVersion: { version: 2 } });
   });

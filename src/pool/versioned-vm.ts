@@ -1,4 +1,4 @@
-import { type Clock, type Closable, type CodedError, messageOf } from '../base/index.ts';
+import { type Clock, type Closable, type CodedError } from '../base/index.ts';
 import type { Log } from '../platform/telemetry/index.ts';
 import type { HeldGuest } from './applications/applications.ts';
 import type { Taken } from './capacity.ts';
@@ -10,6 +10,7 @@ import type { VmState } from './vm-state.ts';
 import type { VmSpec, VmSupervisor } from './vm-supervisor.ts';
 import type { VmRecord } from './vm-table.ts';
 import { transition, type VersionEvent, type VmVersion, type VmVersions } from './vm-versions.ts';
+import { WakeCalls } from './wake-calls.ts';
 
 export interface VersionedVmDeps {
   readonly clock: Clock;
@@ -43,8 +44,6 @@ export interface VersionedVmDeps {
   readonly onChange: (change?: { readonly vm: Vm; readonly previous: VmState['phase'] }) => void;
 }
 
-/** What could not be brought back is not tried again with every request. */
-const WAKE_PAUSE_MS = 10_000;
 /** For how long an old version's machine goes on with the requests that it has, once a new one serves. */
 const DRAIN_MS = 30_000;
 
@@ -58,11 +57,12 @@ export class VersionedVm implements Closable {
   #versions: VmVersions;
   /** Until it is ready again. */
   #suspendedBy: SuspendedBy | undefined;
-  #isWaking = false;
-  #wakeFailure: string | undefined;
+  readonly #wakeCalls: WakeCalls;
   readonly #supervisors = new Map<number, VmSupervisor>();
   readonly #retiring: RetiringMachines;
   readonly #progress = new Map<number, Progress>();
+  /** The version that runs instead of the one that serves. */
+  #replacedBy: number | undefined;
   #failedVersion: Vm['failedVersion'];
   #turn: Promise<unknown> = Promise.resolve();
   #hasBegun = false;
@@ -71,9 +71,13 @@ export class VersionedVm implements Closable {
   constructor(deps: VersionedVmDeps, { versions, suspendedBy, ...record }: VmRecord) {
     this.#deps = deps;
     this.#retiring = new RetiringMachines(deps);
+    this.#wakeCalls = new WakeCalls(deps, record.name, () => this.resume());
     this.#record = record;
     this.#versions = versions;
     this.#suspendedBy = suspendedBy;
+    const { current, next } = versions;
+    // It may have begun already, and changed the disk.
+    if (next && deps.sharesDisks(current, next)) this.#replacedBy = next.version;
     this.#reconcile();
   }
 
@@ -115,7 +119,8 @@ export class VersionedVm implements Closable {
     const { current, next, previous } = this.#versions;
     const vm = this.#describe(current);
     if (this.#suspendedBy) vm.suspendedBy = this.#suspendedBy;
-    if (this.#wakeFailure !== undefined && vm.phase === 'suspended') vm.reason = this.#wakeFailure;
+    const { failure } = this.#wakeCalls;
+    if (failure !== undefined && vm.phase === 'suspended') vm.reason = failure;
     if (next) {
       const { phase, reason, progress } = this.#describe(next);
       vm.next = { ...describeOther(next), phase, reason, progress };
@@ -198,23 +203,7 @@ export class VersionedVm implements Closable {
 
   /** A request came for it: it is brought back if that is all that it waits for. */
   wake(): void {
-    if (this.#suspendedBy !== 'idleness' || this.#isWaking || this.#wakeFailure !== undefined) return;
-    this.#isWaking = true;
-    this.resume()
-      .catch((error: unknown) => this.#failedToWake(messageOf(error)))
-      .finally(() => {
-        this.#isWaking = false;
-      });
-  }
-
-  #failedToWake(reason: string): void {
-    this.#wakeFailure = reason;
-    this.#deps.log.warn({ vm: this.name, reason }, 'a suspended VM could not be brought back');
-    this.#deps.onChange();
-    this.#deps.clock.after(WAKE_PAUSE_MS, () => {
-      this.#wakeFailure = undefined;
-      this.#deps.onChange();
-    });
+    if (this.#suspendedBy === 'idleness') this.#wakeCalls.call();
   }
 
   async #keepSuspension(by: SuspendedBy | undefined): Promise<void> {
@@ -310,11 +299,11 @@ export class VersionedVm implements Closable {
     }
   }
 
-  /** A new version runs beside the one that serves; where they share a disk, instead of it. */
+  /** A new version runs beside the one that serves; where they share a disk, instead of it as soon as it can begin. */
   get #toRun(): readonly VmVersion[] {
     const { current, next } = this.#versions;
     if (!next) return [current];
-    return this.#deps.sharesDisks(current, next) ? [next] : [current, next];
+    return this.#replacedBy === next.version ? [next] : [current, next];
   }
 
   #supervise(version: VmVersion, isSuspended = false): void {
@@ -352,9 +341,16 @@ export class VersionedVm implements Closable {
     });
   }
 
+  /** A version has its image, and is about to have its machine. */
   async #untilAlone(version: VmVersion): Promise<void> {
+    const { current, next } = this.#versions;
+    const isNext = version.version === next?.version;
+    if (isNext && this.#deps.sharesDisks(current, next)) {
+      this.#replacedBy = next.version;
+      this.#reconcile();
+    }
     await this.#retiring.ended((other) => this.#deps.sharesDisks(other, version));
-    await this.#deps.settleDisks(this.#versions);
+    await this.#deps.settleDisks(isNext ? this.#versions : { ...this.#versions, next: undefined });
   }
 
   #retire(supervisor: VmSupervisor): void {

@@ -7,8 +7,8 @@ export interface Waiting {
   onWoken(route: Route | undefined): void;
 }
 
-/** A VM is back in a quarter of a second, on a busy host in one; then the origin is the better choice. */
-const PATIENCE_MS = 3000;
+/** A VM is back in half a second, on a busy host in some; after that the origin is the better choice, as for any slow VM. */
+const PATIENCE_MS = 10_000;
 
 /** Requests that wait for VMs that sleep. */
 export class Waking {
