@@ -152,13 +152,16 @@ export class HostTable {
   }
 
   fits(host: number, claim: Claim): boolean {
+    const hasLabels = (this.counted(host, COUNT.labels) & claim.labels) === claim.labels;
+    return this.isOpen(host) && hasLabels && this.hasRoom(host, claim);
+  }
+
+  hasRoom(host: number, claim: Claim): boolean {
     const at = host * AMOUNTS;
     return (
       (this.#amounts[at + AMOUNT.freeMemoryBytes] as number) >= claim.memoryBytes &&
       (this.#amounts[at + AMOUNT.freeMilliCpus] as number) >= claim.milliCpus &&
-      (this.#amounts[at + AMOUNT.freeDiskBytes] as number) >= claim.diskBytes &&
-      this.isOpen(host) &&
-      (this.counted(host, COUNT.labels) & claim.labels) === claim.labels
+      (this.#amounts[at + AMOUNT.freeDiskBytes] as number) >= claim.diskBytes
     );
   }
 

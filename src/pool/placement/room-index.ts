@@ -154,13 +154,13 @@ export class RoomIndex {
     return NOWHERE;
   }
 
-  /** The coolest of the first few in a bucket. */
+  /** The coolest of the first few in a bucket: all of them are open and have the cell's labels. */
   #tryBucket(cell: Cell, bucket: number, claim: Claim, tries: number): number {
     let best = NOWHERE;
     let host = cell.heads[bucket] as number;
     for (let left = tries; host !== NOWHERE && left > 0; left -= 1) {
       const isCooler = best === NOWHERE || this.#hosts.use(host) < this.#hosts.use(best);
-      if (isCooler && this.#hosts.fits(host, claim)) best = host;
+      if (isCooler && this.#hosts.hasRoom(host, claim)) best = host;
       host = this.#next[host] as number;
     }
     return best;
