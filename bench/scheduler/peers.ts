@@ -3,7 +3,13 @@
  * @module
  */
 import type { Claim } from '../../src/pool/placement/claim.ts';
-import { HOST_STATE, type Host, type HostNumber, HostTable } from '../../src/pool/placement/host-table.ts';
+import {
+  AMOUNT,
+  HOST_STATE,
+  type Host,
+  type HostNumber,
+  HostTable,
+} from '../../src/pool/placement/host-table.ts';
 import type { Decision, Placement, PlaceRequest } from '../../src/pool/placement/placement.ts';
 
 export type Scheduler = Pick<
@@ -25,7 +31,7 @@ abstract class TableScheduler implements Scheduler {
   }
 
   removeHost(host: HostNumber): void {
-    this.hosts.state[host] = HOST_STATE.gone;
+    this.hosts.setState(host, HOST_STATE.gone);
     this.hosts.recycle(host);
   }
 
@@ -58,9 +64,13 @@ export class BestFit extends TableScheduler {
   place({ claim }: PlaceRequest): Decision {
     const { hosts } = this;
     let best = -1;
+    let bestFree = Number.POSITIVE_INFINITY;
     for (let host = 0; host < hosts.count; host += 1) {
       if (!hosts.fits(host, claim)) continue;
-      if (best < 0 || (hosts.freeMemoryBytes[host] ?? 0) < (hosts.freeMemoryBytes[best] ?? 0)) best = host;
+      const free = hosts.amount(host, AMOUNT.freeMemoryBytes);
+      if (free >= bestFree) continue;
+      best = host;
+      bestFree = free;
     }
     return best < 0 ? NO_PLACE : { host: best as HostNumber, nearTo: 'nothing' };
   }

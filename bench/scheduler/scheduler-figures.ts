@@ -4,7 +4,7 @@
  */
 import { type Figure, figure, median } from '../figures.ts';
 import { HOSTS_IN_WORDS, SIZES_IN_WORDS } from './contracts.ts';
-import type { Rate } from './decisions.ts';
+import { BATCH, type Rate } from './decisions.ts';
 import { LIFE, type PoolLife } from './pool-life.ts';
 import { DRIFT_SPREAD, MEMORY_SECONDS, OWN_SPREAD } from './vm-loads.ts';
 
@@ -67,7 +67,7 @@ export function decisionFigures(
         name: 'decisions_per_second',
         target: 1_000_000,
         peer: { name: BEST_FIT, value: Math.round(median(perCpuSecond(rates.bestFit))), unit: '1/s' },
-        conditions: `one thread, no store; a second of processor time, as the kernel accounts it for the process (by the clock ${Math.round(median(rates.orilla.map((rate) => rate.perSecond)))}); ${pool}; a VM ends (release) and another comes (place, commit, started), half of them with their state on the host of the one that ended; 256 at a stretch between two readings of the clock; ${refused} found no place`,
+        conditions: `one thread, no store; a second of processor time, as the kernel accounts it for the process (by the clock ${Math.round(median(rates.orilla.map((rate) => rate.perSecond)))}); ${pool}; a VM ends (release) and another comes (place, commit, started), half of them with their state on the host of the one that ended; ${BATCH} at a stretch between two readings of the clock; ${refused} found no place`,
       },
       perCpuSecond(rates.orilla),
     ),

@@ -1,6 +1,6 @@
 import type { Random } from '../../base/index.ts';
 import type { Claim } from './claim.ts';
-import { HOST_STATE, type Host, type HostNumber, HostTable, LIMITS } from './host-table.ts';
+import { AMOUNT, COUNT, HOST_STATE, type Host, type HostNumber, HostTable, LIMITS } from './host-table.ts';
 import { EVERY, RoomIndex } from './room-index.ts';
 
 export interface PlacementOptions {
@@ -72,13 +72,13 @@ export class Placement {
 
   /** The host keeps its VMs and gets no further ones: before maintenance. */
   drain(host: HostNumber): void {
-    if (this.#hosts.state[host] === HOST_STATE.open) this.#close(host, HOST_STATE.draining);
+    if (this.#hosts.isOpen(host)) this.#close(host, HOST_STATE.draining);
   }
 
   /** The host takes VMs again after `drain`. */
   open(host: HostNumber): void {
-    if (this.#hosts.state[host] !== HOST_STATE.draining) return;
-    this.#hosts.state[host] = HOST_STATE.open;
+    if (this.#hosts.counted(host, COUNT.state) !== HOST_STATE.draining) return;
+    this.#hosts.setState(host, HOST_STATE.open);
     this.#rooms.add(host);
     this.#count(host, 1);
   }
@@ -137,7 +137,7 @@ export class Placement {
     else this.#hosts.change(host, -expectedMilliCpus);
     if (phase === 'leaving') {
       this.#hosts.expect(host, expectedMilliCpus);
-      this.#hosts.leaving[host] = (this.#hosts.leaving[host] as number) - 1;
+      this.#hosts.leave(host, -1);
     }
     this.#changed(host);
     this.#hosts.recycle(host);
@@ -179,23 +179,23 @@ export class Placement {
 
   /** Whether the host has room for one more VM of the typical kind, or will have when a VM has left. */
   hasRoom(host: HostNumber): boolean {
-    return (this.#hosts.leaving[host] as number) > 0 || this.#hosts.fits(host, this.#typicalClaim);
+    return this.#hosts.counted(host, COUNT.leaving) > 0 || this.#hosts.fits(host, this.#typicalClaim);
   }
 
   /** By how much the host's use exceeds what it would be at the mean. */
   excessMilliCpus(host: HostNumber): number {
-    return (this.#hosts.load[host] as number) - this.meanUse * (this.#hosts.milliCpus[host] as number);
+    return this.#hosts.amount(host, AMOUNT.load) - this.meanUse * this.#hosts.amount(host, AMOUNT.milliCpus);
   }
 
   sizeOf(host: HostNumber): { milliCpus: number; memoryBytes: number } {
     return {
-      milliCpus: this.#hosts.milliCpus[host] as number,
-      memoryBytes: this.#hosts.memoryBytes[host] as number,
+      milliCpus: this.#hosts.amount(host, AMOUNT.milliCpus),
+      memoryBytes: this.#hosts.amount(host, AMOUNT.memoryBytes),
     };
   }
 
   zoneOf(host: HostNumber): number {
-    return this.#hosts.zone[host] as number;
+    return this.#hosts.counted(host, COUNT.zone);
   }
 
   /** Hosts that take VMs and use more of their CPUs than the mean and `above`, or less than it and `below`: the furthest first. */
@@ -206,7 +206,7 @@ export class Placement {
     for (let number = 0; number < hosts.count; number += 1) {
       const host = number as HostNumber;
       const excess = hosts.use(host) - mean;
-      if (hosts.state[host] === HOST_STATE.open && (excess > above || -excess > below)) found.push(host);
+      if (hosts.isOpen(host) && (excess > above || -excess > below)) found.push(host);
     }
     const distance = (host: HostNumber) => Math.abs(hosts.use(host) - mean);
     return found.sort((one, other) => distance(other) - distance(one));
@@ -259,16 +259,15 @@ export class Placement {
 
   #leave(host: HostNumber, claim: Claim, sign: 1 | -1): void {
     this.#count(host, -1);
-    this.#hosts.leaving[host] = (this.#hosts.leaving[host] as number) + sign;
+    this.#hosts.leave(host, sign);
     this.#hosts.expect(host, -sign * claim.expectedMilliCpus);
     this.#changed(host);
   }
 
   #close(host: HostNumber, state: number): void {
-    this.#hosts.check(host);
     this.#count(host, -1);
     this.#rooms.remove(host);
-    this.#hosts.state[host] = state;
+    this.#hosts.setState(host, state);
   }
 
   #changed(host: HostNumber): void {
@@ -278,9 +277,9 @@ export class Placement {
 
   /** Adds an open host to what is known of all, or takes it out while it changes. */
   #count(host: HostNumber, sign: 1 | -1): void {
-    if (this.#hosts.state[host] !== HOST_STATE.open) return;
-    this.#load += sign * (this.#hosts.load[host] as number);
-    this.#milliCpus += sign * (this.#hosts.milliCpus[host] as number);
+    if (!this.#hosts.isOpen(host)) return;
+    this.#load += sign * this.#hosts.amount(host, AMOUNT.load);
+    this.#milliCpus += sign * this.#hosts.amount(host, AMOUNT.milliCpus);
   }
 
   /** xorshift32 (Marsaglia 2003), from 0 to below 1. */

@@ -12,7 +12,7 @@
  *     row 2  .  e  .  .  f  g  h  i  .  .
  */
 import type { Claim } from './claim.ts';
-import type { HostNumber, HostTable } from './host-table.ts';
+import { AMOUNT, COUNT, type HostNumber, type HostTable } from './host-table.ts';
 
 const NOWHERE = -1;
 const COLUMNS = 64;
@@ -86,7 +86,10 @@ export class RoomIndex {
   }
 
   add(host: HostNumber): void {
-    const index = this.cellFor(this.#hosts.zone[host] as number, this.#hosts.labels[host] as number);
+    const index = this.cellFor(
+      this.#hosts.counted(host, COUNT.zone),
+      this.#hosts.counted(host, COUNT.labels),
+    );
     this.#cellOf[host] = index;
     this.#link(host, this.#cells[index] as Cell, this.#bucket(host));
   }
@@ -151,13 +154,13 @@ export class RoomIndex {
     return NOWHERE;
   }
 
-  /** The coolest of the first few in a bucket. */
+  /** The coolest of the first few in a bucket: all of them are open and have the cell's labels. */
   #tryBucket(cell: Cell, bucket: number, claim: Claim, tries: number): number {
     let best = NOWHERE;
     let host = cell.heads[bucket] as number;
     for (let left = tries; host !== NOWHERE && left > 0; left -= 1) {
       const isCooler = best === NOWHERE || this.#hosts.use(host) < this.#hosts.use(best);
-      if (isCooler && this.#hosts.fits(host, claim)) best = host;
+      if (isCooler && this.#hosts.hasRoom(host, claim)) best = host;
       host = this.#next[host] as number;
     }
     return best;
@@ -166,9 +169,9 @@ export class RoomIndex {
   #bucket(host: number): number {
     const hosts = this.#hosts;
     const steps = Math.min(
-      (hosts.freeMilliCpus[host] as number) / this.#cpuStep,
-      (hosts.freeMemoryBytes[host] as number) / this.#memoryStep,
-      (hosts.freeDiskBytes[host] as number) / this.#diskStep,
+      hosts.amount(host, AMOUNT.freeMilliCpus) / this.#cpuStep,
+      hosts.amount(host, AMOUNT.freeMemoryBytes) / this.#memoryStep,
+      hosts.amount(host, AMOUNT.freeDiskBytes) / this.#diskStep,
     );
     return columnOf(hosts.use(host)) * ROWS + row(steps);
   }
