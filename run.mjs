@@ -13,6 +13,7 @@ import {
   npmPackages,
   QEMU,
   QEMU_IMG,
+  SSH,
 } from './run/set-up.mjs';
 
 const HELP = `Usage: node run.mjs VERB [arguments]
@@ -32,7 +33,7 @@ With CI=true a missing tool is a failure; otherwise its tests are skipped, loudl
 
 const VERBS = {
   start: { needs: [QEMU, QEMU_IMG, NFTABLES, IPROUTE], run: start },
-  test: { needs: [QEMU, QEMU_IMG, NFTABLES, IPROUTE, CHROMIUM], run: test },
+  test: { needs: [QEMU, QEMU_IMG, NFTABLES, IPROUTE, SSH, CHROMIUM], run: test },
   check: { needs: [], run: check },
   format: { needs: [], run: format },
   orilla: { needs: [], run: orilla },

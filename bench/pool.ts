@@ -40,7 +40,10 @@ async function measure(options: BenchOptions): Promise<Measurement> {
 
     const stage = await MachineStage.open(clock, folder, imageFolder, signal);
     parts.add('machines', stage);
-    const [boots, firsts, clones, warm]: Start[][][] = [[], [], [], []];
+    const boots: Start[][] = [];
+    const firsts: Start[][] = [];
+    const clones: Start[][] = [];
+    const warm: Start[][] = [];
     const shareMib: number[][] = [];
     for (let run = 0; run < plan.runs; run += 1) {
       onProgress('machines', run, plan.runs);

@@ -23,6 +23,10 @@ const BENCHES: Readonly<Record<string, { about: string; load: () => Promise<{ be
     about: 'what a machine costs: first bytes by boot, clone and warm clone, memory, 50 machines taken over',
     load: () => import('./pool.ts'),
   },
+  scheduler: {
+    about: 'how fast 1,000,000 VMs get a place on 20,000 hosts, and how alike the hosts are used',
+    load: () => import('./scheduler.ts'),
+  },
 };
 
 const DEFAULT_SEED = 1;

@@ -32,6 +32,11 @@ export const NFTABLES = {
   without: 'VMs run as our own user, in a network that loses a connection now and then',
 };
 export const IPROUTE = { ...NFTABLES, debianPackage: 'iproute2', programs: ['ip'] };
+export const SSH = {
+  debianPackage: 'openssh-client',
+  programs: ['ssh'],
+  without: 'the remote command line is not tested with it',
+};
 export const CHROMIUM = {
   debianPackage: 'chromium',
   programs: ['chromium', 'chromium-browser', 'google-chrome'],

@@ -10,9 +10,9 @@ const cliError = defineErrors({ wrong_usage: 400, key_unusable: 422, file_unusab
 /** `orilla app key`: a pair of keys; the public one is for the operator. */
 export async function makeKey({ out }: { out: string }): Promise<void> {
   const { privateKey, publicKey } = generateKeyPairSync('ed25519');
-  const pem = publicKey.export({ type: 'spki', format: 'pem' }).toString();
+  const pem = publicKey.export({ type: 'spki', format: 'pem' });
   // Never over a key that is there: what it signed would be signed by nobody.
-  await write(out, privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(), 0o600, 'wx');
+  await write(out, privateKey.export({ type: 'pkcs8', format: 'pem' }), 0o600, 'wx');
   await write(`${out}.pub`, pem, 0o644, 'wx');
   print(`${readApplicationKey(pem).id}  ${out}  (for the operator: ${out}.pub)`);
 }

@@ -220,6 +220,8 @@ origin
   .option('--max-vms <n>', 'how many VMs it may have here (default: 8)', wholeNumber)
   .option('--max-memory <size>', 'what the memory of its VMs may come to, for example "2 GiB"')
   .option('--image-host <host>', 'a server beside its own from which its images may be fetched', collect)
+  .option('--ssh-key <file>', 'public keys that may give commands by SSH in its name', collect)
+  .option('--application-key <file>', 'a public key by which its applications are signed', collect)
   .option('--no-offload', 'forward and tag only: it gets no token and cannot load VMs')
   .addOption(dataOption())
   .addHelpText(

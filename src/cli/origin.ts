@@ -1,5 +1,6 @@
+import { readFileSync } from 'node:fs';
 import { z } from 'zod';
-import { defineErrors, parseBytes } from '../base/index.ts';
+import { defineErrors, messageOf, parseBytes } from '../base/index.ts';
 import { enrolmentSchema, newOriginSchema, originSchema, type RotationStep } from '../gateway/routes.ts';
 import { ControlClient } from './control-client.ts';
 import { print, printTable } from './output.ts';
@@ -15,15 +16,18 @@ export interface AddOptions {
   readonly maxVms?: number;
   readonly maxMemory?: string;
   readonly imageHost?: string[];
+  readonly sshKey?: string[];
+  readonly applicationKey?: string[];
   readonly offload: boolean;
 }
 
 export async function addOrigin(name: string, options: AddOptions): Promise<void> {
   const { host: hosts, upstream, maxVms, maxMemory, imageHost: imageHosts } = options;
-  if (!options.offload && (maxVms ?? maxMemory ?? imageHosts) !== undefined) {
+  const { sshKey, applicationKey } = options;
+  if (!options.offload && (maxVms ?? maxMemory ?? imageHosts ?? sshKey ?? applicationKey) !== undefined) {
     throw cliError(
       'wrong_usage',
-      '--no-offload: an origin without VMs takes no --max-vms, --max-memory or --image-host',
+      '--no-offload: an origin without VMs takes no --max-vms, --max-memory, --image-host, --ssh-key or --application-key',
     );
   }
   const wanted = {
@@ -35,6 +39,8 @@ export async function addOrigin(name: string, options: AddOptions): Promise<void
         maxVms,
         maxMemoryBytes: maxMemory === undefined ? undefined : memoryOf(maxMemory),
         imageHosts,
+        sshKeys: keyLines(sshKey),
+        applicationKeys: applicationKey?.map((file) => readOption('--application-key', file)),
       },
     }),
   };
@@ -42,6 +48,21 @@ export async function addOrigin(name: string, options: AddOptions): Promise<void
   const { token } = await new ControlClient(options.data).post(ORIGINS, wanted, enrolmentSchema);
   print(`added ${name}: ${hosts.join(', ')} → ${upstream}`);
   if (token !== undefined) printToken(token);
+}
+
+/** The keys in files like `~/.ssh/id_ed25519.pub` or an `authorized_keys`. */
+const keyLines = (files: readonly string[] | undefined): string[] | undefined =>
+  files
+    ?.flatMap((file) => readOption('--ssh-key', file).split('\n'))
+    .map((line) => line.trim())
+    .filter((line) => line !== '' && !line.startsWith('#'));
+
+function readOption(option: string, file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (error) {
+    throw cliError('wrong_usage', `${option}: cannot read ${file}: ${messageOf(error)}`, error);
+  }
 }
 
 function memoryOf(text: string): number {
@@ -61,6 +82,8 @@ export async function listOrigins(options: { data: string; json?: boolean }): Pr
       upstream: (origin) => origin.upstream,
       'named in': ({ source }) => (source === 'command' ? 'orilla origin add' : 'configuration'),
       'max vms': ({ offload }) => String(offload?.maxVms ?? '-'),
+      'ssh keys': ({ offload }) => String(offload?.sshKeys ?? '-'),
+      'application keys': ({ offload }) => String(offload?.applicationKeys ?? '-'),
       tokens: ({ offload, isRotating }) => (offload ? (isRotating ? 'old and new' : 'one') : '-'),
     },
     { ...options, empty: 'no origins: add one with "orilla origin add"' },
@@ -104,12 +127,18 @@ function checkUsage(wanted: z.input<typeof newOriginSchema>): void {
   if (!issue) return;
   const option = OPTIONS[issue.path.filter((part) => typeof part === 'string').join('.')] ?? '<name>';
   const expected = issue.message.replace(/^(?:Invalid input|Too [a-z]+): /, '');
-  throw cliError('wrong_usage', `${option}: got ${JSON.stringify(issue.input)}: ${expected}`);
+  // A private key that was named by mistake is not shown to whoever reads along.
+  const got = KEY_OPTIONS.has(option) ? '' : `got ${JSON.stringify(issue.input)}: `;
+  throw cliError('wrong_usage', `${option}: ${got}${expected}`);
 }
+
+const KEY_OPTIONS: ReadonlySet<string> = new Set(['--ssh-key', '--application-key']);
 
 const OPTIONS: Readonly<Record<string, string>> = {
   hosts: '--host',
   upstream: '--upstream',
   'offload.maxVms': '--max-vms',
   'offload.imageHosts': '--image-host',
+  'offload.sshKeys': '--ssh-key',
+  'offload.applicationKeys': '--application-key',
 };

@@ -25,7 +25,14 @@ export async function up(options: UpOptions): Promise<void> {
   process.on('SIGHUP', () => reloader.request());
   const edge = await starting;
   log.info(
-    { gatewayPort: edge.gatewayPort, apiPort: edge.apiPort, controlPort: edge.controlPort, pid: process.pid },
+    {
+      gatewayPort: edge.gatewayPort,
+      apiPort: edge.apiPort,
+      sshPort: edge.sshPort,
+      telnetPort: edge.telnetPort,
+      controlPort: edge.controlPort,
+      pid: process.pid,
+    },
     'orilla is up',
   );
   log.info({ signal: await signalled }, 'draining');

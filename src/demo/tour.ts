@@ -3,6 +3,7 @@
  * @module
  */
 import { type Clock, formatBytes, formatDuration } from '../base/index.ts';
+import type { Vm } from '../pool/schema.ts';
 import { type RunningDemo, SITE_HOST, VM_HOST } from './demo.ts';
 import { demoError } from './errors.ts';
 import { askStatus, readMetric, type Visit, visit } from './web.ts';
@@ -26,13 +27,12 @@ export async function takeTour(clock: Clock, { ports, orilla }: RunningDemo, say
   say(`1  the first request is answered by the origin: ${describe(first)}`);
 
   const vm = await untilReady(clock, ports.control);
-  const start = vm.lastStart ?? { fetchMs: 0, prepareMs: 0, bootMs: 0 };
-  const phases = `image fetched in ${formatDuration(start.fetchMs)}, booted in ${formatDuration(start.bootMs)}`;
-  say(`2  the origin saw the tag and asked for a VM: ${phases} (${vm.accelerator?.toUpperCase()})`);
-  if (start.prepareMs > 1000) {
-    say(
-      `   before its first VM the gateway tried out which accelerator works: ${formatDuration(start.prepareMs)}`,
-    );
+  say(
+    `2  the origin saw the tag and asked for a VM: ${describeStart(vm)} (${vm.accelerator?.toUpperCase()})`,
+  );
+  const prepareMs = vm.lastStart?.prepareMs ?? 0;
+  if (prepareMs > 1000) {
+    say(`   before its first VM the gateway tried out which accelerator works: ${formatDuration(prepareMs)}`);
   }
 
   const bytesBefore = await originBytes();
@@ -51,6 +51,41 @@ export async function takeTour(clock: Clock, { ports, orilla }: RunningDemo, say
   say(`4  the VM has a name of its own, ${VM_HOST}: ${describe(direct)}`);
 
   await killWhileAsked(clock, ports, vm, say);
+  await suspendAndResume(clock, { ports, orilla }, vm.name, say);
+}
+
+/** How its machine came to be, by phase. */
+function describeStart({ lastStart }: Vm): string {
+  if (!lastStart) return 'it runs';
+  const { fetchMs, bootMs, origin } = lastStart;
+  const began = {
+    boot: 'booted',
+    clone: 'cloned from the template',
+    warm: 'woken from a warm clone',
+    saved: 'resumed',
+  };
+  const kept = origin === 'boot' ? ', and kept as the template of those to come' : '';
+  return `image there after ${formatDuration(fetchMs)}, ${began[origin]} in ${formatDuration(bootMs)}${kept}`;
+}
+
+/** The VM leaves its memory to others, and comes back as it was. */
+async function suspendAndResume(
+  clock: Clock,
+  { ports, orilla }: Pick<RunningDemo, 'ports' | 'orilla'>,
+  name: string,
+  say: Say,
+): Promise<void> {
+  const startMs = clock.monotonicMs();
+  await orilla('vm', 'suspend', name);
+  const suspendedMs = clock.monotonicMs();
+  expect(await visit(ports.gateway, SITE_HOST), 'origin');
+  await orilla('vm', 'resume', name);
+  const vm = await untilReady(clock, ports.control);
+  expect(await visit(ports.gateway, SITE_HOST), `vm/${name}`);
+  say(
+    `6  suspended in ${formatDuration(suspendedMs - startMs)}, its memory is on the disk and the origin serves; ` +
+      `${describeStart(vm)}, the VM serves again, as it was`,
+  );
 }
 
 /** Kills the VM's process as a fault would, and asks for pages until another one serves. */
@@ -79,9 +114,10 @@ async function killWhileAsked(
   say(
     `5  its VM killed, the site goes on: ${asked} requests, none failed, ${byOrigin} answered by the origin; a new VM serves after ${formatDuration(backMs)}`,
   );
+  say(`   ${describeStart(await untilReady(clock, ports.control))}`);
 }
 
-async function untilReady(clock: Clock, controlPort: number) {
+async function untilReady(clock: Clock, controlPort: number): Promise<Vm> {
   const deadlineMs = clock.monotonicMs() + READY_TIMEOUT_MS;
   for (;;) {
     const [vm] = (await askStatus(controlPort)).vms;

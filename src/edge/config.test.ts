@@ -1,3 +1,4 @@
+import ssh2 from 'ssh2';
 import { describe, expect, it } from 'vitest';
 import { parseEdgeConfig } from './config.ts';
 import { compareConfigs, withReloaded } from './reload.ts';
@@ -68,10 +69,39 @@ describe('the configuration of the gateway', () => {
     ['forwardProxy: {}', 'gateway.forwardProxy.listen'],
     ['transparent: { listen: 1, tlsListen: 443 }', 'gateway.transparent.tlsListen'],
     ['accessLog: { file: a, format: xml }', 'gateway.accessLog.format'],
+    ['remoteCommands: { telnet: { listen: "0.0.0.0:8095" } }', 'gateway.remoteCommands.telnet.listen'],
+    ['remoteCommands: { telnet: { listen: "[::]:8095" } }', 'gateway.remoteCommands.telnet.listen'],
+    ['remoteCommands: { telnet: { listen: "edge.example:8095" } }', 'gateway.remoteCommands.telnet.listen'],
+    ['remoteCommands: { ssh: {} }', 'gateway.remoteCommands.ssh.listen'],
     ['limits: { connectionsPerClient: 0 }', 'gateway.limits.connectionsPerClient'],
     ['limits: { headTimeout: 10 ms }', 'gateway.limits.headTimeout'],
   ] as const)('names what is wrong with %s', ([text, key]) => {
     expect(() => parse(text)).toThrow(`orilla.yaml:3: ${key}: `);
+  });
+
+  it('has no remote command line unless it says so, and telnet on this machine only [gateway G13]', () => {
+    expect(parse('').remoteCommands).toEqual({});
+    const { ssh, telnet } = parse(
+      'remoteCommands: { ssh: { listen: "0.0.0.0:8094", hostKeyFile: key }, telnet: { listen: "[::1]:8095" } }',
+      100,
+    ).remoteCommands;
+    expect(ssh).toEqual({ listen: { host: '0.0.0.0', port: 8194 }, hostKeyFile: '/etc/orilla/key' });
+    expect(telnet?.listen).toEqual({ host: '::1', port: 8195 });
+  });
+
+  it('takes keys of origins: lines of authorized_keys, and files of keys for applications [gateway G13]', () => {
+    const keyed = (sshKey: string) =>
+      `origins: { a: { hosts: [a.example], upstream: "http://192.0.2.7", offload: { tokenFile: t, applicationKeys: [a.pem], sshKeys: ["${sshKey}"] } } }`;
+    const line =
+      'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBx4nHsVJbVZGh5V2g0eCe5tEfZ8qGd8V1k0Zt2qJmPA anna@example';
+    expect(parse(keyed(line)).origins['a']?.offload).toMatchObject({
+      sshKeys: [line],
+      applicationKeys: ['/etc/orilla/a.pem'],
+    });
+    const rsa = ssh2.utils.generateKeyPairSync('rsa', { bits: 2048 }).public.trim();
+    for (const other of [rsa, `no-pty ${line}`, 'ssh-ed25519 AAAA', line.slice(0, 60), '']) {
+      expect(() => parse(keyed(other)), other).toThrow('gateway.origins.a.offload.sshKeys[0]: got ');
+    }
   });
 
   it('takes new rules and limits over at once, but not a new listener', () => {

@@ -7,7 +7,7 @@ import { dirname, resolve } from 'node:path';
 import { z } from 'zod';
 import { messageOf } from '../base/index.ts';
 import { ACCESS_LOG_FORMATS, TAG_FORMS } from '../gateway/index.ts';
-import { hostFaults, hostsSchema, imageHostsSchema, maxVmsSchema } from '../gateway/routes.ts';
+import { hostFaults, hostsSchema, imageHostsSchema, maxVmsSchema, sshKeysSchema } from '../gateway/routes.ts';
 import {
   byteSizeSchema,
   configError,
@@ -40,6 +40,8 @@ const originSchema = z
         imageHosts: imageHostsSchema,
         maxVms: maxVmsSchema,
         maxMemory: byteSizeSchema.optional(),
+        sshKeys: sshKeysSchema,
+        applicationKeys: z.array(z.string().min(1)).max(32).default([]),
       })
       .optional(),
   })
@@ -92,6 +94,18 @@ const transparentSchema = z.strictObject({
   privateNetworks: subnetsSchema.default([]),
 });
 
+const remoteCommandsSchema = z.strictObject({
+  ssh: z.strictObject({ listen: listenSchema, hostKeyFile: z.string().min(1).optional() }).optional(),
+  telnet: z
+    .strictObject({
+      listen: listenSchema.refine(
+        ({ host }) => /^(?:127(?:\.\d{1,3}){3}|::1|localhost)$/.test(host),
+        'expected an address of this machine alone, for example "127.0.0.1:8095": telnet encrypts nothing; from elsewhere use ssh',
+      ),
+    })
+    .optional(),
+});
+
 const accessLogSchema = z.strictObject({
   file: z.string().min(1),
   format: z.enum(ACCESS_LOG_FORMATS).default('json'),
@@ -136,6 +150,7 @@ const configSchema = z
       tls: tlsSchema.optional(),
       forwardProxy: forwardProxySchema.optional(),
       transparent: transparentSchema.optional(),
+      remoteCommands: remoteCommandsSchema.prefault({}),
       accessLog: accessLogSchema.optional(),
       limits: limitsSchema.prefault({}),
       /** Others are added by command. */
@@ -193,8 +208,10 @@ export type EdgeConfig = z.output<typeof configSchema>;
 export function parseEdgeConfig(text: string, source: string, folder: string, portOffset = 0): EdgeConfig {
   const config = parseConfig(configSchema, text, source);
   const { gateway, control, pool } = config;
-  const { tls, forwardProxy, transparent, accessLog } = gateway;
-  const listens = [gateway, gateway.api, control, tls, forwardProxy, transparent].map((part) => part?.listen);
+  const { tls, forwardProxy, transparent, remoteCommands, accessLog } = gateway;
+  const { ssh, telnet } = remoteCommands;
+  const parts = [gateway, gateway.api, control, tls, forwardProxy, transparent, ssh, telnet];
+  const listens = parts.map((part) => part?.listen);
   for (const listen of [...listens, transparent?.tlsListen]) {
     if (!listen || listen.port === 0) continue;
     listen.port += portOffset;
@@ -207,13 +224,17 @@ export function parseEdgeConfig(text: string, source: string, folder: string, po
   }
   for (const origin of Object.values(gateway.origins)) {
     const { offload, upstreamCaFile } = origin;
-    if (offload) offload.tokenFile = resolve(folder, offload.tokenFile);
+    if (offload) {
+      offload.tokenFile = resolve(folder, offload.tokenFile);
+      offload.applicationKeys = offload.applicationKeys.map((file) => resolve(folder, file));
+    }
     if (upstreamCaFile !== undefined) origin.upstreamCaFile = resolve(folder, upstreamCaFile);
   }
   for (const certificate of tls?.certificates ?? []) {
     certificate.certFile = resolve(folder, certificate.certFile);
     certificate.keyFile = resolve(folder, certificate.keyFile);
   }
+  if (ssh?.hostKeyFile !== undefined) ssh.hostKeyFile = resolve(folder, ssh.hostKeyFile);
   if (accessLog) accessLog.file = resolve(folder, accessLog.file);
   if (pool.imageDirectory !== undefined) pool.imageDirectory = resolve(folder, pool.imageDirectory);
   return config;

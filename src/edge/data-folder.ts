@@ -29,6 +29,8 @@ export function dataFolder(folder: string) {
     cache: join(folder, 'cache'),
     /** The gateway's private key. */
     gatewayKey: join(folder, 'gateway-key.pem'),
+    /** By which clients know the gateway's SSH server. */
+    sshHostKey: join(folder, 'ssh-host-key'),
     /** Of origins that were added by command. */
     originTokens: join(folder, 'origin-tokens'),
     /** Who did what. */

@@ -6,7 +6,7 @@ import { messageOf } from '../base/index.ts';
 import { silentLog } from '../platform/telemetry/index.ts';
 import { AcceleratorProbe, cgroupSupport, confinementSupport, ImageStore } from '../pool/index.ts';
 import type { DataFolder } from './data-folder.ts';
-import type { DoctorDeps, Finding } from './doctor.ts';
+import type { DoctorDeps, Finding } from './doctor-finding.ts';
 
 export async function accelerator(deps: DoctorDeps, data: DataFolder, signal: AbortSignal): Promise<Finding> {
   const subject = 'accelerator';

@@ -5,24 +5,11 @@
 import { access, constants, stat, statfs } from 'node:fs/promises';
 import { connect, createServer } from 'node:net';
 import { freemem, totalmem } from 'node:os';
-import { type Clock, formatBytes, hasCode, messageOf, type Random, systemCode } from '../base/index.ts';
+import { formatBytes, hasCode, messageOf, systemCode } from '../base/index.ts';
 import { runCommand } from '../platform/process/index.ts';
 import { type DataFolder, makeDataFolder } from './data-folder.ts';
+import type { DoctorDeps, Finding } from './doctor-finding.ts';
 import { accelerator, confinement, limits } from './doctor-machines.ts';
-
-export interface Finding {
-  readonly subject: string;
-  /** `bad`: something that people rely on does not work. */
-  readonly state: 'good' | 'notable' | 'bad';
-  readonly finding: string;
-  /** What to do about it. */
-  readonly advice?: string;
-}
-
-export interface DoctorDeps {
-  readonly clock: Clock;
-  readonly random: Random;
-}
 
 /** Ports of a configuration that names none. */
 const DEFAULT_PORTS = { gateway: 8080, 'VM API': 8081, 'status page': 8088 } as const;
@@ -93,6 +80,7 @@ function memory(): Finding {
 async function disk(data: DataFolder): Promise<Finding> {
   const subject = 'disk';
   try {
+    await makeDataFolder(data);
     await access(data.folder, constants.W_OK);
     const { bavail, bsize } = await statfs(data.folder);
     const isEnough = bavail * bsize >= DISK_WANTED_BYTES;
@@ -106,7 +94,7 @@ async function disk(data: DataFolder): Promise<Finding> {
     return {
       subject,
       state: 'bad',
-      finding: `${data.folder} cannot be written: ${messageOf(error)}`,
+      finding: `cannot be written: ${messageOf(error)}`,
       advice: 'name another folder with --data',
     };
   }

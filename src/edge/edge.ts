@@ -27,6 +27,7 @@ import {
 } from '../pool/index.ts';
 import { addPoolOperatorRoutes, addPoolReadRoutes } from '../pool/routes.ts';
 import type { Vm } from '../pool/schema.ts';
+import { readApplicationKeyFiles } from './application-key-files.ts';
 import type { EdgeConfig } from './config.ts';
 import { type DataFolder, makeDataFolder } from './data-folder.ts';
 import { type ConfigChanges, compareConfigs, withReloaded } from './reload.ts';
@@ -68,7 +69,15 @@ export class Edge implements Closable, AsyncDisposable {
   }
 
   get apiPort(): number {
-    return this.#gateway.apiPort;
+    return this.#gateway.ports.api;
+  }
+
+  get sshPort(): number | undefined {
+    return this.#gateway.ports.ssh;
+  }
+
+  get telnetPort(): number | undefined {
+    return this.#gateway.ports.telnet;
   }
 
   /** Starts in the order in which parts need each other; a failure half way closes what was started. */
@@ -79,6 +88,7 @@ export class Edge implements Closable, AsyncDisposable {
     try {
       await makeDataFolder(data);
       const tlsFiles = await readTlsFiles(config);
+      const applicationKeys = await readApplicationKeyFiles(config);
       const registry = new Registry();
       const health = new Health();
 
@@ -90,7 +100,7 @@ export class Edge implements Closable, AsyncDisposable {
       const origins = await OriginDirectory.open(
         { clock, random, log, store },
         { edgeDomain: config.gateway.edgeDomain, tokenFolder: data.originTokens },
-        configuredOrigins(config),
+        configuredOrigins(config, applicationKeys),
       );
       const images = await ImageStore.open({ clock, random }, data.images);
       const masterKey = await MasterKey.readOrMake(random, data.masterKey);
@@ -123,7 +133,7 @@ export class Edge implements Closable, AsyncDisposable {
       const gateway = parts.add(
         'gateway',
         await Gateway.start(
-          { clock, random, log, registry, pool, origins },
+          { clock, random, log, registry, audit, pool, origins },
           gatewayOptions(config, tlsFiles, data, version),
         ),
       );
@@ -142,7 +152,7 @@ export class Edge implements Closable, AsyncDisposable {
           startedAtMs,
           ready: health.report().ready,
           gatewayPort: gateway.port,
-          apiPort: gateway.apiPort,
+          apiPort: gateway.ports.api,
           edgeDomain: config.gateway.edgeDomain,
           origins: await originStatus(origins.list(), pool.list(), registry),
           vms: pool.list(),
@@ -176,7 +186,7 @@ export class Edge implements Closable, AsyncDisposable {
    */
   async reload(config: EdgeConfig): Promise<ConfigChanges> {
     const tlsFiles = await readTlsFiles(withReloaded(this.#config, config));
-    await this.#origins.configure(configuredOrigins(config));
+    await this.#origins.configure(configuredOrigins(config, await readApplicationKeyFiles(config)));
     this.#gateway.configure(tagOptions(config, tlsFiles));
     const changes = compareConfigs(this.#config, config);
     this.#config = withReloaded(this.#config, config);
@@ -261,7 +271,7 @@ function gatewayOptions(
   version: string,
 ): GatewayOptions {
   const { gateway, pool } = config;
-  const { listen: address, edgeDomain, publicAddress, api } = gateway;
+  const { listen: address, edgeDomain, publicAddress, api, remoteCommands } = gateway;
   return {
     ...tagOptions(config, tlsFiles),
     version,
@@ -281,6 +291,13 @@ function gatewayOptions(
     publicAddress,
     keyFile: data.gatewayKey,
     api,
+    remoteCommands: {
+      ssh: remoteCommands.ssh && {
+        listen: remoteCommands.ssh.listen,
+        hostKeyFile: remoteCommands.ssh.hostKeyFile ?? data.sshHostKey,
+      },
+      telnet: remoteCommands.telnet,
+    },
     configurations: pool.configurations,
     defaultConfiguration: pool.defaultConfiguration ?? Object.keys(pool.configurations)[0] ?? '',
     suspendAfterMs: pool.suspendAfter,
@@ -293,7 +310,10 @@ function tagOptions({ gateway }: EdgeConfig, { certificates, authorities }: TlsF
   return { showServedBy, tagForm: tag, addsTagDigest: tagDigest === 'md5', traffic, authorities };
 }
 
-const configuredOrigins = ({ gateway }: EdgeConfig): ConfiguredOrigin[] =>
+const configuredOrigins = (
+  { gateway }: EdgeConfig,
+  applicationKeys: ReadonlyMap<string, readonly string[]>,
+): ConfiguredOrigin[] =>
   Object.entries(gateway.origins).map(([name, { hosts, upstream, offload }]) => ({
     name,
     hosts,
@@ -303,5 +323,7 @@ const configuredOrigins = ({ gateway }: EdgeConfig): ConfiguredOrigin[] =>
       maxVms: offload.maxVms,
       maxMemoryBytes: offload.maxMemory,
       imageHosts: offload.imageHosts,
+      sshKeys: offload.sshKeys,
+      applicationKeys: [...(applicationKeys.get(name) ?? [])],
     },
   }));

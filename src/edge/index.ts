@@ -13,6 +13,7 @@ export { type Clock, type Random, systemClock, systemRandom } from '../base/inde
 export { createLog, type Log } from '../platform/telemetry/index.ts';
 export { type EdgeConfig, parseEdgeConfig, readEdgeConfig } from './config.ts';
 export { type DataFolder, dataFolder, makeDataFolder } from './data-folder.ts';
-export { examine, type Finding } from './doctor.ts';
+export { examine } from './doctor.ts';
+export type { Finding } from './doctor-finding.ts';
 export { Edge, type EdgeDeps } from './edge.ts';
 export type { ConfigChanges } from './reload.ts';

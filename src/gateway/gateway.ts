@@ -3,7 +3,7 @@ import type { Clock, Closable, Random } from '../base/index.ts';
 import { CloseStack } from '../base/index.ts';
 import { type ApiServer, listen } from '../platform/http/index.ts';
 import type { Listen } from '../platform/sockets/index.ts';
-import type { Log, Registry } from '../platform/telemetry/index.ts';
+import type { AuditLog, Log, Registry } from '../platform/telemetry/index.ts';
 import type { Pool } from '../pool/index.ts';
 import type { Configuration } from '../pool/schema.ts';
 import type { RouteSnapshot } from './data-plane/data-plane.ts';
@@ -11,8 +11,11 @@ import type { RawDataPlaneOptions } from './data-plane/raw-data-plane.ts';
 import { IdleVms, untilQuiet } from './idle-vms.ts';
 import { showTally } from './metrics.ts';
 import { routeSnapshot, vmHost } from './offload.ts';
+import { OriginVms } from './origin-vms.ts';
 import type { OriginDirectory } from './origins/origin-directory.ts';
 import { OrphanedVms } from './origins/orphaned-vms.ts';
+import { RefusedLogins } from './refused-logins.ts';
+import { RemoteCommands, type RemoteCommandsOptions } from './remote-commands/remote-commands.ts';
 import { readOrMakeGatewayKey } from './secret-file.ts';
 import { makeTag, type TagForm } from './tag.ts';
 import { gatewayKey } from './tag-key.ts';
@@ -24,6 +27,7 @@ export interface GatewayDeps {
   readonly random: Random;
   readonly log: Log;
   readonly registry: Registry;
+  readonly audit: Pick<AuditLog, 'audited' | 'record'>;
   readonly pool: Pool;
   readonly origins: OriginDirectory;
 }
@@ -62,6 +66,7 @@ export interface GatewayOptions extends TagOptions {
     /** The API's name or address as origins reach it; its port is added when it is not 80. */
     readonly publicHost: string;
   };
+  readonly remoteCommands: Pick<RemoteCommandsOptions, 'ssh' | 'telnet'>;
   readonly configurations: Readonly<Record<string, Configuration>>;
   readonly defaultConfiguration: string;
   /** A VM that nobody asks anything for so long is suspended; none is when absent. */
@@ -73,22 +78,26 @@ export class Gateway implements Closable {
   readonly #dataPlane: WorkerFleet;
   readonly #parts: CloseStack;
   readonly #applyTag: (options: TagOptions) => void;
-  readonly apiPort: number;
+  readonly ports: {
+    readonly api: number;
+    readonly ssh?: number | undefined;
+    readonly telnet?: number | undefined;
+  };
 
   private constructor(
     dataPlane: WorkerFleet,
-    apiPort: number,
+    ports: Gateway['ports'],
     parts: CloseStack,
     applyTag: (options: TagOptions) => void,
   ) {
     this.#dataPlane = dataPlane;
-    this.apiPort = apiPort;
+    this.ports = ports;
     this.#parts = parts;
     this.#applyTag = applyTag;
   }
 
   static async start(deps: GatewayDeps, options: GatewayOptions): Promise<Gateway> {
-    const { clock, log, pool, origins } = deps;
+    const { clock, log, audit, pool, origins } = deps;
     const parts = new CloseStack(clock);
     try {
       const ownKey = gatewayKey(await readOrMakeGatewayKey(options.keyFile));
@@ -108,23 +117,30 @@ export class Gateway implements Closable {
       showTally(deps.registry, dataPlane.counted);
       const withPort = (host: string, port: number) => (port === 80 ? host : `${host}:${port}`);
       const authorityOf = (vmName: string) => withPort(vmHost(vmName, options.edgeDomain), dataPlane.port);
+      const refused = new RefusedLogins(clock, audit);
+      const vms = new OriginVms({ pool, origins });
+      const { edgeDomain, publicAddress } = options;
       const api: ApiServer = await createVmApi(
-        { clock, log, pool },
+        { clock, log, audit, refused, pool, vms },
         {
           originOf: (token) => origins.originOf(token),
           signingKeys: [{ ...ownKey.publicJwk, kid: ownKey.keyId, use: 'sig' }],
           configurations: options.configurations,
           defaultConfiguration: options.defaultConfiguration,
           authorityOf,
-          publicAddress: options.publicAddress,
+          publicAddress,
         },
       );
       parts.add('VM API', api);
+      const commands = await RemoteCommands.start(
+        { clock, log, audit, refused, origins, vms, settled: () => dataPlane.settled() },
+        { ...options.remoteCommands, addresses: { authorityOf, publicAddress } },
+      );
+      parts.add('remote commands', commands);
       // Whoever is told that a VM is ready, or gone, finds it so with the next request.
       api.addHook('onSend', async () => dataPlane.settled());
       const apiPort = await listen(api, options.api.listen);
       const address = withPort(options.api.publicHost, apiPort);
-      const { edgeDomain } = options;
       let tagOptions: TagOptions = options;
       const orphans = new OrphanedVms({ log, pool, origins });
       const apply = () => {
@@ -156,7 +172,7 @@ export class Gateway implements Closable {
         parts.defer('routes', () => subscription[Symbol.dispose]());
       }
       apply();
-      return new Gateway(dataPlane, apiPort, parts, (changed) => {
+      return new Gateway(dataPlane, { api: apiPort, ...commands.ports }, parts, (changed) => {
         tagOptions = changed;
         apply();
       });

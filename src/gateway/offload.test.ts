@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Vm } from '../pool/schema.ts';
-import { offloadPhase, routeSnapshot } from './offload.ts';
+import { noteOf, offloadPhase, routeSnapshot } from './offload.ts';
 
 const upstream = { host: '192.0.2.7', port: 80, isTls: false };
 const sites = [
@@ -44,6 +44,20 @@ describe('the routes', () => {
     expect(routes.get('photos.example')?.assignedServer).toEqual({ value: 'a.edge.example' });
     expect(routes.get('b.edge.example')?.assignedServer).toEqual({ value: 'a.edge.example' });
     expect(routes.get('news.example')?.assignedServer).toBeUndefined();
+  });
+
+  it('lead to the origin while a VM waits for its application, and name that VM to it [gateway G12] [gateway G13]', () => {
+    const bare = { ...vm('a', 'ready'), ownerNote: noteOf({ needs: 'application' }) };
+    const before = routeSnapshot(sites, [bare], constants).routes.get('photos.example');
+    expect(before).toMatchObject({ vms: [], assignedServer: { value: 'a.edge.example' } });
+    const asleep = { ...bare, phase: 'suspended', suspendedBy: 'idleness' } as const;
+    expect(routeSnapshot(sites, [asleep], constants).routes.get('photos.example')).toMatchObject({
+      asleep: [],
+      assignedServer: { value: 'a.edge.example' },
+    });
+    const application = { name: 'notes', version: '1', digest: 'sha256:0' };
+    const after = routeSnapshot(sites, [{ ...bare, application }], constants).routes.get('photos.example');
+    expect(after?.vms).toMatchObject([{ name: 'a' }]);
   });
 
   it('never lead to the VM of another origin', () => {

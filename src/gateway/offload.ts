@@ -36,7 +36,9 @@ export function routeSnapshot(
   for (const { origin, hosts, upstream, signingKey } of sites) {
     const own = vms.filter(({ owner }) => owner === origin);
     const ready = own.flatMap(vmUpstream);
-    const asleep = own.filter(sleeps).map((vm) => ({ name: vm.name, scope: scopeOf(vm) }));
+    const asleep = own
+      .filter((vm) => sleeps(vm) && hasWhatItNeeds(vm))
+      .map((vm) => ({ name: vm.name, scope: scopeOf(vm) }));
     const running = own.find(({ phase }) => phase === 'ready') ?? own.find(sleeps);
     const site = {
       origin,
@@ -81,10 +83,14 @@ export const vmHost = (vmName: string, edgeDomain: string): string => `${vmName}
 
 /** One upstream for each address of the VM: as requests take upstreams in turn, they are spread over all of them. */
 function vmUpstream(vm: Vm): VmUpstream[] {
-  if (vm.phase !== 'ready') return [];
+  if (vm.phase !== 'ready' || !hasWhatItNeeds(vm)) return [];
   const scope = scopeOf(vm);
   return (vm.addresses ?? []).map(({ host, port }) => ({ name: vm.name, isTls: false, host, port, scope }));
 }
+
+/** Whether there is anything in it to serve. */
+const hasWhatItNeeds = (vm: Vm): boolean =>
+  scopeOf(vm)?.needs !== 'application' || vm.application !== undefined;
 
 /** The scope is the gateway's note on its VM. */
 export const noteOf = (scope: Scope | undefined): string => (scope ? JSON.stringify(scope) : '');

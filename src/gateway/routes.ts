@@ -19,6 +19,7 @@ export {
   newOriginSchema,
   originSchema,
   type RotationStep,
+  sshKeysSchema,
 } from './origins/schema.ts';
 
 const byName = z.object({ name: labelSchema });
@@ -70,5 +71,10 @@ export function addOriginRoutes(app: ApiServer, origins: OriginDirectory): void 
 }
 
 function describeOrigin({ name, hosts, upstream, source, offload, isRotating }: Origin) {
-  return { name, hosts, upstream: httpServerUrl(upstream), source, offload, isRotating };
+  const shown = offload && {
+    ...offload,
+    sshKeys: offload.sshKeys.length,
+    applicationKeys: offload.applicationKeys.length,
+  };
+  return { name, hosts, upstream: httpServerUrl(upstream), source, offload: shown, isRotating };
 }

@@ -4,7 +4,9 @@
  */
 import { z } from 'zod';
 import {
+  applicationSchema,
   configurationSchema,
+  deploymentSchema,
   imageDigestSchema,
   labelSchema,
   otherVersionSchema,
@@ -26,6 +28,8 @@ export const scopeSchema = z.strictObject({
     .min(1)
     .max(64)
     .optional(),
+  /** Nothing is served until an application was put into it: for a VM that runs before its application is there [gateway G12]. */
+  needs: z.literal('application').optional(),
 });
 export type Scope = z.infer<typeof scopeSchema>;
 
@@ -51,6 +55,45 @@ export type WantedVm = z.infer<typeof wantedVmSchema>;
 /** The body of `POST /version1/virtualmachine`. */
 export const loadRequestSchema = z.object({ virtualmachine: wantedVmSchema });
 export type LoadRequest = z.infer<typeof loadRequestSchema>;
+
+/** A URL, a file of the gateway, or `sha256:` and a digest [gateway G13]. */
+export const applicationRefSchema = z.string().min(1).max(2048);
+
+/** By a key that the gateway's operator registered for the origin: 64 octets in base64. */
+export const signatureSchema = z
+  .string()
+  .trim()
+  .regex(/^[A-Za-z0-9+/]{86}==$/, 'expected an Ed25519 signature: 88 characters of base64');
+
+/** The body of `PUT /version1/virtualmachine/<name>/application`. */
+export const applicationRequestSchema = z.object({
+  application: z.object({
+    applicationRef: applicationRefSchema,
+    digest: imageDigestSchema,
+    signature: signatureSchema,
+  }),
+});
+export type WantedApplication = z.infer<typeof applicationRequestSchema>['application'];
+
+/** An application on its way into a VM. */
+const deploymentShownSchema = z.object({
+  applicationRef: z.string(),
+  status: deploymentSchema.shape.phase,
+});
+
+/** What the API says of the application in a VM. */
+export const shownApplicationSchema = z.object({
+  virtualmachine: z.string(),
+  /** `running`, or how far a first one is. */
+  status: z.enum(['running', ...deploymentSchema.shape.phase.options]),
+  /** Of the one that runs. */
+  ...applicationSchema.partial().shape,
+  /** The one that is to take its place. */
+  next: deploymentShownSchema.optional(),
+  /** Where to ask how far it is, while what was asked is under way. */
+  operation: z.string().optional(),
+});
+export type ShownApplication = z.infer<typeof shownApplicationSchema>;
 
 /** The body of `PUT /version1/virtualmachine/<name>`: the name stands in the path. */
 export const changeRequestSchema = z.object({ virtualmachine: wantedVmSchema.partial({ name: true }) });
@@ -84,12 +127,17 @@ export const loadedVmSchema = z.object({
     .optional(),
   /** What a rollback goes back to. */
   previous: otherVersionSchema.optional(),
+  /** What was put into it while it ran, and what is on its way into it. */
+  application: applicationSchema.optional(),
+  deployment: deploymentShownSchema.optional(),
   /** The latest version that could not take this one's place. */
   failedVersion: otherVersionSchema.extend({ reason: z.string() }).optional(),
   /** Where to ask how far it is, while what was asked is under way. */
   operation: z.string().optional(),
 });
 export type LoadedVm = z.infer<typeof loadedVmSchema>;
+
+export const operationIdSchema = z.string().regex(/^[0-9a-z]{1,64}$/, 'expected the id of an operation');
 
 /** What was asked of the gateway and takes its time. */
 export const shownOperationSchema = z.object({
@@ -100,8 +148,8 @@ export const shownOperationSchema = z.object({
   virtualmachine: z.string(),
   /** The version that it brings. */
   version: z.int(),
-  /** Of that version, while it runs. */
-  phase: vmPhaseSchema.optional(),
+  /** Of that version, or of the application, while it runs. */
+  phase: z.enum([...vmPhaseSchema.options, 'installing']).optional(),
   progress: progressSchema.optional(),
   reason: z.string().optional(),
   createdAt: z.iso.datetime(),

@@ -79,7 +79,7 @@ export async function removeSecret(path: string): Promise<void> {
  * @throws `secret_file_unusable`
  */
 export async function readOrMakeGatewayKey(path: string): Promise<KeyObject> {
-  const { text } = await readOrMake(path, () =>
+  const text = await readOrMakeSecret(path, () =>
     generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' }),
   );
   try {
@@ -89,6 +89,11 @@ export async function readOrMakeGatewayKey(path: string): Promise<KeyObject> {
     // Told below: not a key at all, or not of this kind.
   }
   throw gatewayError('secret_file_unusable', `${path}: expected an Ed25519 key, PKCS #8 in PEM`);
+}
+
+/** What a file holds that only its owner can read; made when there is none yet. @throws `secret_file_unusable` */
+export async function readOrMakeSecret(path: string, make: () => string): Promise<string> {
+  return (await readOrMake(path, make)).text;
 }
 
 function tokenIn(path: string, text: string): string {

@@ -5,7 +5,7 @@ import type { StoredImage } from './images/image-store.ts';
 describe('an image', () => {
   const brought = (isTrusted: boolean) => ({ isTrusted }) as StoredImage;
 
-  test('that an origin brought runs under KVM, and in software only where the operator allows it [gateway G7]', () => {
+  test('that an origin brought runs under KVM, and in software only where the operator allows it', () => {
     expect(() => checkTrust(brought(false), 'tcg', false)).toThrow(
       expect.objectContaining({
         code: 'untrusted_on_tcg',

@@ -29,11 +29,15 @@ export function poolMetrics(registry: Registry, list: () => readonly Vm[]) {
     },
   });
   return {
-    observeStart(start: NonNullable<Vm['lastStart']>): void {
-      phases.observe({ phase: 'fetch' }, start.fetchMs / 1000);
-      phases.observe({ phase: 'prepare' }, start.prepareMs / 1000);
-      phases.observe({ phase: 'boot' }, start.bootMs / 1000);
+    /** A VM has come from one phase to the next. */
+    observe({ phase, lastStart: start }: Vm, previous: Vm['phase']): void {
+      if (phase === 'ready' && previous === 'starting' && start) {
+        phases.observe({ phase: 'fetch' }, start.fetchMs / 1000);
+        phases.observe({ phase: 'prepare' }, start.prepareMs / 1000);
+        phases.observe({ phase: 'boot' }, start.bootMs / 1000);
+      }
+      const hasServed = previous === 'ready' || previous === 'suspending';
+      if (hasServed && (phase === 'waiting' || phase === 'failed')) crashes.inc();
     },
-    countCrash: () => crashes.inc(),
   };
 }

@@ -1,27 +1,23 @@
 import { mkdir } from 'node:fs/promises';
 import type { Closable } from '../base/index.ts';
-import type { Log } from '../platform/telemetry/index.ts';
-import { ApplicationInstaller } from './applications/application-installer.ts';
-import { ApplicationLibrary } from './applications/application-library.ts';
 import { type InstalledApplication, loadApplications } from './applications/application-table.ts';
-import { Applications, type HeldGuest } from './applications/applications.ts';
 import type { DeployRequest } from './applications/deploy-request.ts';
 import { poolError } from './errors.ts';
 import type { ExecOptions, ExecOutcome } from './guest-commands/guest-commands.ts';
-import { GuestConnections } from './guest-commands/guest-connections.ts';
 import { ImageLibrary, type OwnImage } from './image-library.ts';
 import { letGoOf } from './image-withdrawal.ts';
 import { assignMachines } from './machine-assignment.ts';
 import { poolMetrics } from './metrics.ts';
 import { Operations } from './operations.ts';
 import type { PoolDeps, PoolOptions } from './pool-deps.ts';
-import { probeHttp } from './readiness.ts';
+import { SavedMachines } from './saved-machines.ts';
 import type { Operation, SuspendedBy, Upgrade, Vm } from './schema.ts';
 import { Snapshots } from './snapshots.ts';
 import { loadRunningUpgrades } from './upgrade-table.ts';
 import { Upgrades } from './upgrades.ts';
 import type { VersionedVm } from './versioned-vm.ts';
 import { VmFactory } from './vm-factory.ts';
+import { VmGuests } from './vm-guests.ts';
 import { type Once, type VmRequest, VmRequests } from './vm-requests.ts';
 import { VmSnapshots } from './vm-snapshots.ts';
 import type { FoundMachine } from './vm-supervisor.ts';
@@ -50,10 +46,10 @@ export class Pool implements Closable {
   readonly #library: ImageLibrary;
   readonly #requests: VmRequests;
   readonly #factory: VmFactory;
+  readonly #saved: SavedMachines;
   readonly snapshots: VmSnapshots;
   readonly upgrades: Upgrades;
-  readonly #connections: GuestConnections;
-  readonly #applications: Applications;
+  readonly #guests: VmGuests;
   readonly #vms = new Map<string, VersionedVm>();
   readonly #listeners = new Set<() => void>();
   readonly #metrics: ReturnType<typeof poolMetrics>;
@@ -67,9 +63,9 @@ export class Pool implements Closable {
     options: PoolOptions,
     { operations, upgrades, installed, imagesWithDisks }: Found,
   ) {
-    const { log, clock, probe = probeHttp } = deps;
     this.#deps = deps;
     const snapshots = new Snapshots(deps, options.savedFolder);
+    this.#saved = new SavedMachines(options.savedFolder);
     this.#operations = operations;
     const policyFor = (owner: string) => ({
       directoryRoot: options.imageDirectoryRoot,
@@ -91,20 +87,16 @@ export class Pool implements Closable {
       },
       options,
     );
-    this.#connections = new GuestConnections(deps);
-    this.#applications = new Applications(
+    const { readyTimeoutMs } = options;
+    this.#guests = new VmGuests(
       {
         ...deps,
         operations,
-        held: deps.applications,
-        library: new ApplicationLibrary({ clock, store: deps.applications }, policyFor),
-        installer: new ApplicationInstaller(
-          { clock, log, probe, connections: this.#connections },
-          options.readyTimeoutMs,
-        ),
-        hold: (vm, signal) => this.#hold(vm, signal),
+        vms: this.#vms,
+        subscribe: (listener) => this.subscribe(listener),
         announce: () => this.#announce(),
       },
+      { policyFor, readyTimeoutMs },
       installed,
     );
     this.#factory = new VmFactory(
@@ -112,7 +104,8 @@ export class Pool implements Closable {
         ...deps,
         library: this.#library,
         snapshots,
-        furnish: ({ name }, place, signal) => this.#applications.bringTo(name, place, signal),
+        saved: this.#saved,
+        furnish: ({ name }, place, signal) => this.#guests.applications.bringTo(name, place, signal),
         quiet: async (vm) => this.#quiet?.(vm),
         checkRoom: (vm) => this.#requests.checkRoom(vm),
         onChange: (change) => {
@@ -134,14 +127,17 @@ export class Pool implements Closable {
   }
 
   static async start(deps: PoolDeps, options: PoolOptions): Promise<Pool> {
-    const { clock, store, hypervisor, disks, images } = deps;
+    const { clock, log, store, hypervisor, disks, images } = deps;
     await mkdir(options.imageDirectoryRoot, { recursive: true });
     const records = await loadVmRecords(store.db);
     const left = await hypervisor.takeOver();
     const { kept, unwanted } = assignMachines(records, await loadMachines(store.db), left.machines);
     await Promise.all(unwanted.map((machine) => machine.stop()));
     await disks.collect(new Map(records.map(({ name, versions }) => [name, imagesOf(versions)])));
-    reportLeftMachines(deps.log, kept.length, left.endedCount + unwanted.length);
+    await new SavedMachines(options.savedFolder).collect(new Set(records.map(({ name }) => name)));
+    const endedCount = left.endedCount + unwanted.length;
+    if (kept.length > 0) log.info({ count: kept.length }, 'took over machines of an earlier process');
+    if (endedCount > 0) log.warn({ count: endedCount }, 'ended machines of an earlier process');
     const imagesOnDisks = (await images.list()).filter(({ manifest }) => manifest.disks !== undefined);
     const pool = new Pool(deps, options, {
       operations: await Operations.open(deps),
@@ -159,7 +155,7 @@ export class Pool implements Closable {
       pool.#vms.set(record.name, pool.#factory.make({ ...record, suspendedBy }, found));
     }
     for (const vm of pool.#vms.values()) vm.start();
-    await pool.#applications.resume();
+    await pool.#guests.applications.resume();
     // What serves already is not to be missing from the first routes that the gateway makes.
     const known = new AbortController();
     void Promise.all([...pool.#vms.values()].map((vm) => vm.adoption)).then(() => known.abort());
@@ -224,11 +220,12 @@ export class Pool implements Closable {
     await vm.end(() =>
       store.transaction(async (transaction) => {
         await deleteVm(transaction, name);
-        await this.#applications.deleteOf(transaction, name);
+        await this.#guests.applications.deleteOf(transaction, name);
       }),
     );
-    await this.#applications.forget(name);
+    await this.#guests.applications.forget(name);
     await disks.remove(name);
+    await this.#saved.forgetVm(name);
     if (this.#vms.get(name) === vm) this.#vms.delete(name);
     this.#announce();
   }
@@ -295,16 +292,13 @@ export class Pool implements Closable {
    *
    * @throws `vm_not_found`, `application_not_found`, `request_key_reused`, and what is wrong with the reference.
    */
-  async deploy(request: DeployRequest, once?: Once): Promise<Operation> {
-    const { vm, owner } = request;
-    const { version } = this.#findOwn(vm, owner).versions.current;
-    return this.#applications.deploy(request, version, once && { ...once, owner });
+  deploy(request: DeployRequest, once?: Once): Promise<Operation> {
+    return this.#guests.deploy(request, once);
   }
 
   /** Takes the application out of a VM: what its image serves is back. @throws `vm_not_found`, `application_not_found` */
-  async withdrawApplication(vm: string, owner: string, once?: Once): Promise<Operation> {
-    const { version } = this.#findOwn(vm, owner).versions.current;
-    return this.#applications.withdraw(vm, owner, version, once && { ...once, owner });
+  withdrawApplication(vm: string, owner: string, once?: Once): Promise<Operation> {
+    return this.#guests.withdraw(vm, owner, once);
   }
 
   /**
@@ -314,9 +308,7 @@ export class Pool implements Closable {
    *   `guest_command_invalid`, `guest_command_timeout`
    */
   async exec(name: string, argv: readonly string[], options: ExecOptions): Promise<ExecOutcome> {
-    using guest = this.#find(name).hold();
-    if (!guest) throw poolError('vm_not_ready', `the VM ${name} does not serve just now`);
-    return this.#connections.exec(guest.machine, argv, options);
+    return this.#guests.exec(this.#find(name), argv, options);
   }
 
   /** Calls `listener` after every change of any VM, until it is disposed of. */
@@ -333,36 +325,14 @@ export class Pool implements Closable {
   }
 
   async #close(): Promise<void> {
-    await this.#applications.close();
-    await Promise.all([...this.#vms.values()].map((vm) => vm.close()));
     await this.upgrades.close();
-    await this.#connections.close();
+    await this.#guests.close();
+    await Promise.all([...this.#vms.values()].map((vm) => vm.close()));
     await this.#operations.close();
   }
 
   #describe(vm: VersionedVm): Vm {
-    return { ...vm.describe(), ...this.#applications.describe(vm.name) };
-  }
-
-  #findOwn(name: string, owner: string): VersionedVm {
-    const vm = this.#vms.get(name);
-    if (vm?.owner === owner) return vm;
-    throw poolError('vm_not_found', `no VM of ${owner} is named ${name}`);
-  }
-
-  /** Waits for a VM that does not serve just now. */
-  async #hold(name: string, signal: AbortSignal): Promise<HeldGuest> {
-    for (;;) {
-      signal.throwIfAborted();
-      const vm = this.#find(name);
-      const guest = vm.hold();
-      if (guest) return guest;
-      vm.wake();
-      const { promise, resolve } = Promise.withResolvers<void>();
-      using _changes = this.subscribe(resolve);
-      signal.addEventListener('abort', () => resolve(), { once: true });
-      await promise;
-    }
+    return { ...vm.describe(), ...this.#guests.applications.describe(vm.name) };
   }
 
   #find(name: string): VersionedVm {
@@ -372,15 +342,13 @@ export class Pool implements Closable {
   }
 
   #imagesInUse(): ReadonlySet<string> {
-    return new Set([...this.#vms.values()].flatMap((vm) => [...imagesOf(vm.versions)]));
+    return new Set([...this.#vms.values()].flatMap(({ versions }) => Array.from(imagesOf(versions))));
   }
 
   #observe(vm: Vm, previous: Vm['phase']): void {
     const { name, version, phase, reason, lastStart } = vm;
     this.#deps.log.info({ vm: name, version, phase, reason, ...lastStart }, 'vm changed phase');
-    if (phase === 'ready' && previous === 'starting' && lastStart) this.#metrics.observeStart(lastStart);
-    const hasServed = previous === 'ready' || previous === 'suspending';
-    if (hasServed && (phase === 'waiting' || phase === 'failed')) this.#metrics.countCrash();
+    this.#metrics.observe(vm, previous);
   }
 
   #announce(): void {
@@ -391,9 +359,4 @@ export class Pool implements Closable {
     }
     for (const listener of this.#listeners) listener();
   }
-}
-
-function reportLeftMachines(log: Log, keptCount: number, endedCount: number): void {
-  if (keptCount > 0) log.info({ count: keptCount }, 'took over machines of an earlier process');
-  if (endedCount > 0) log.warn({ count: endedCount }, 'ended machines of an earlier process');
 }

@@ -166,12 +166,10 @@ export function addPoolOperatorRoutes(app: ApiServer, pool: Pool, audit: AuditLo
         response: { 200: execOutcomeSchema },
       },
     },
-    async (request) => {
-      const { name } = request.params;
-      const { argv, ...limits } = request.body;
+    async ({ params: { name }, body: { argv, ...limits }, raw }) => {
       // Nobody waits for a program any more whose asker has left: it is ended.
       const gone = new AbortController();
-      request.raw.socket.once('close', () => gone.abort(new Error('whoever asked has left')));
+      raw.socket.once('close', () => gone.abort(new Error('whoever asked has left')));
       const exec = () => pool.exec(name, argv, { ...limits, signal: gone.signal });
       const outcome = await audited('exec', name, exec, { argv: JSON.stringify(argv) });
       const { status, truncated, stdout, stderr } = outcome;

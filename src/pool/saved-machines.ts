@@ -1,6 +1,7 @@
 import { rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { systemCode } from '../base/index.ts';
+import { namesIn } from '../platform/files/index.ts';
 
 /** Which version of which VM. */
 export interface VersionName {
@@ -36,6 +37,16 @@ export class SavedMachines {
       if (systemCode(error) === 'ENOENT') return undefined;
       throw error;
     }
+  }
+
+  /** Removes all that was kept of a VM, its snapshots and copies of its disk among it. */
+  forgetVm(name: string): Promise<void> {
+    return rm(join(this.#folder, name), { recursive: true, force: true });
+  }
+
+  /** Removes what was kept of VMs that are not there any more. */
+  async collect(names: ReadonlySet<string>): Promise<void> {
+    for (const name of await namesIn(this.#folder)) if (!names.has(name)) await this.forgetVm(name);
   }
 
   async forget(version: VersionName): Promise<void> {

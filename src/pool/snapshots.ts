@@ -7,7 +7,8 @@
 import { constants } from 'node:fs';
 import { cp, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Clock, systemCode } from '../base/index.ts';
+import type { Clock } from '../base/index.ts';
+import { namesIn } from '../platform/files/index.ts';
 import { poolError } from './errors.ts';
 import { type Snapshot, snapshotSchema } from './schema.ts';
 
@@ -125,13 +126,4 @@ async function allocatedBytes(folder: string): Promise<number> {
     if (entry.isFile()) bytes += (await stat(join(entry.parentPath, entry.name))).blocks * 512;
   }
   return bytes;
-}
-
-async function namesIn(folder: string): Promise<string[]> {
-  try {
-    return await readdir(folder);
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return [];
-    throw error;
-  }
 }

@@ -28,13 +28,19 @@ export function nextWave(upgrade: Upgrade, find: (vm: string) => Vm | undefined)
   const steps = looked.map((step): UpgradeStep => {
     if (step.status !== 'waiting' || begin.length >= upgrade.waveSize) return step;
     const reason = whyNot(upgrade, find(step.vm));
-    if (reason !== undefined) return { ...step, status: 'skipped', reason };
+    if (reason !== undefined) return ended(step, 'skipped', reason);
     begin.push(step.vm);
-    return { ...step, status: 'changing' };
+    return { vm: step.vm, status: 'changing' };
   });
   const status = begin.length > 0 ? 'running' : 'succeeded';
   return { upgrade: { ...upgrade, steps, status }, begin };
 }
+
+export const ended = ({ vm }: UpgradeStep, status: 'failed' | 'skipped', reason: string): UpgradeStep => ({
+  vm,
+  status,
+  reason,
+});
 
 function withSteps(upgrade: Upgrade, steps: UpgradeStep[]): Upgrade {
   return steps.every((step, index) => step === upgrade.steps[index]) ? upgrade : { ...upgrade, steps };
@@ -48,13 +54,11 @@ function whyNot({ fromDigest }: Upgrade, vm: Vm | undefined): string | undefined
 
 /** What became of a VM that is being changed. */
 function lookAt(step: UpgradeStep, upgrade: Upgrade, vm: Vm | undefined): UpgradeStep {
-  if (!vm || vm.phase === 'stopping') return { ...step, status: 'skipped', reason: 'it was stopped' };
+  if (!vm || vm.phase === 'stopping') return ended(step, 'skipped', 'it was stopped');
   if (vm.next) return step;
-  if (vm.imageDigest !== upgrade.fromDigest) return { ...step, status: 'upgraded' };
+  if (vm.imageDigest !== upgrade.fromDigest) return { vm: step.vm, status: 'upgraded' };
   const { failedVersion } = vm;
-  return failedVersion?.imageRef === upgrade.imageRef
-    ? { ...step, status: 'failed', reason: failedVersion.reason }
-    : step;
+  return failedVersion?.imageRef === upgrade.imageRef ? ended(step, 'failed', failedVersion.reason) : step;
 }
 
 /** We died after it was written down and before it was done. */

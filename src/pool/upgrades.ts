@@ -10,7 +10,7 @@ import {
   saveUpgrade,
   type UpgradeTables,
 } from './upgrade-table.ts';
-import { nextWave } from './upgrade-waves.ts';
+import { ended, nextWave } from './upgrade-waves.ts';
 import type { VmRequests } from './vm-requests.ts';
 
 export interface UpgradesDeps {
@@ -115,10 +115,10 @@ export class Upgrades implements Closable {
     try {
       await this.#deps.requests.change({ name, owner, imageRef, imageDigest, configuration });
     } catch (error) {
+      // VMs are not changed any more: it goes on at the next start.
+      if (this.#isClosing) return;
       const reason = messageOf(error);
-      const steps = upgrade.steps.map((step) =>
-        step.vm === name ? { ...step, status: 'failed' as const, reason } : step,
-      );
+      const steps = upgrade.steps.map((step) => (step.vm === name ? ended(step, 'failed', reason) : step));
       await this.#save({ ...upgrade, steps });
       this.observe();
     }

@@ -109,7 +109,7 @@ beforeEach(async () => {
           spec,
           20_000,
         ),
-      save: async (wanted) => void saved.push(wanted),
+      save: async (vmRecord) => void saved.push(vmRecord),
       quiet: () => quiet(),
       sharesDisks: () => sharesDisks,
       settleDisks: async ({ current, next }) => {

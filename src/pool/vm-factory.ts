@@ -3,7 +3,7 @@ import type { ImageLibrary } from './image-library.ts';
 import type { StoredImage } from './images/image-store.ts';
 import type { PoolDeps } from './pool-deps.ts';
 import { probeHttp } from './readiness.ts';
-import { SavedMachines } from './saved-machines.ts';
+import type { SavedMachines } from './saved-machines.ts';
 import type { Snapshots } from './snapshots.ts';
 import { VersionedVm, type VersionedVmDeps } from './versioned-vm.ts';
 import { type FoundMachine, type SupervisorDeps, type VmSpec, VmSupervisor } from './vm-supervisor.ts';
@@ -13,6 +13,7 @@ import { imagesOf, type VmVersion } from './vm-versions.ts';
 export interface VmFactoryDeps extends PoolDeps {
   readonly library: ImageLibrary;
   readonly snapshots: Snapshots;
+  readonly saved: SavedMachines;
   readonly furnish: SupervisorDeps['furnish'];
   /** Resolves when no request of the VM is under way and none is to come. */
   readonly quiet: (vm: string) => Promise<void>;
@@ -32,7 +33,6 @@ export interface VmFactoryOptions {
 export class VmFactory {
   readonly #deps: VmFactoryDeps;
   readonly #options: VmFactoryOptions;
-  readonly #saved: SavedMachines;
   readonly #backups: DiskBackups;
   readonly #withDisks: Set<string>;
 
@@ -40,7 +40,6 @@ export class VmFactory {
   constructor(deps: VmFactoryDeps, options: VmFactoryOptions, withDisks: Iterable<string>) {
     this.#deps = deps;
     this.#options = options;
-    this.#saved = new SavedMachines(options.savedFolder);
     this.#backups = new DiskBackups(deps.disks, options.savedFolder);
     this.#withDisks = new Set(withDisks);
   }
@@ -63,7 +62,7 @@ export class VmFactory {
               alone,
               furnish,
               onChange,
-              saved: this.#saved,
+              saved: this.#deps.saved,
               fetchImage: (wanted, signal) => this.#fetchImage(vm, wanted, signal),
               prepareDisks: ({ configuration }, image, signal) =>
                 disks.prepare(name, image, configuration, signal),
@@ -88,7 +87,7 @@ export class VmFactory {
         quiet: () => this.#deps.quiet(name),
         costOf: (configuration) => hypervisor.costOf(configuration),
         checkRoom: () => this.#deps.checkRoom(vm),
-        forgetSaved: (version) => this.#saved.forget({ name, version }),
+        forgetSaved: (version) => this.#deps.saved.forget({ name, version }),
         onChange: this.#deps.onChange,
       },
       record,
@@ -103,7 +102,7 @@ export class VmFactory {
     const image = await library.fetch({ owner, imageRef, imageDigest }, ending, () => undefined);
     const own = await disks.prepare(name, image, configuration, ending);
     await disks.restore(own, snapshots.disksOf(name, label), ending);
-    await snapshots.copyMachine(name, label, this.#saved.folderOf({ name, version }));
+    await snapshots.copyMachine(name, label, this.#deps.saved.folderOf({ name, version }));
   }
 
   async #fetchImage(vm: VersionedVm, spec: VmSpec, signal: AbortSignal): Promise<StoredImage> {

@@ -2,6 +2,7 @@ import { availableParallelism, totalmem } from 'node:os';
 import type { Clock, CodedError } from '../base/index.ts';
 import type { Store } from '../platform/store/index.ts';
 import { type Claim, checkCapacity } from './capacity.ts';
+import { checkNotShrunk } from './disks/disk-growth.ts';
 import { poolError } from './errors.ts';
 import type { Hypervisor } from './hypervisor/hypervisor.ts';
 import type { ImageLibrary } from './image-library.ts';
@@ -165,6 +166,8 @@ export class VmRequests {
       if (versionAfter(vm, event) !== version) throw justChanged(name);
       const { next } = transition(versions, event);
       if (isNew && versions.latest < version && next) {
+        // A version to go back to sees the disk as it has become.
+        if (kind !== 'rollback') checkNotShrunk(versions.current.configuration, next.configuration);
         this.#checkCapacity({ owner, configuration: next.configuration, isNewVm: false });
       }
       return { event, also };

@@ -5,7 +5,7 @@ import type { GuestPlace } from './applications/application-installer.ts';
 import type { HeldGuest } from './applications/applications.ts';
 import type { MachineDisk } from './disks/machine-disk.ts';
 import { poolError } from './errors.ts';
-import type { Hypervisor, Machine } from './hypervisor/hypervisor.ts';
+import type { Hypervisor, Machine, MachineSpec, StartedMachine } from './hypervisor/hypervisor.ts';
 import type { StoredImage } from './images/image-store.ts';
 import { type HttpProbe, untilReady, untilUnresponsive } from './readiness.ts';
 import type { SavedMachines } from './saved-machines.ts';
@@ -62,13 +62,13 @@ const FINAL_CODES = [
   'image_withdrawn',
   'configuration_too_small',
   'untrusted_on_tcg',
+  'application_not_found',
   'applications_unsupported',
 ];
 
 const LEAST_ANSWER_LIMIT_MS = 10_000;
 /** How long the guest of a machine that was left running may take to show that it lives. */
 const LIFE_SIGN_LIMIT_MS = 5000;
-
 /** One that does not end by itself in this time is ended. */
 const SHUT_DOWN_LIMIT_MS = 10_000;
 
@@ -246,7 +246,7 @@ export class VmSupervisor {
 
   /** From the image until the machine was suspended. Otherwise it throws: a machine that is wanted never ends well. */
   async #serveOnce(signal: AbortSignal): Promise<void> {
-    const { clock, hypervisor, probe, prepareDisks, recordMachine } = this.#deps;
+    const { clock, probe, prepareDisks } = this.#deps;
     const left = this.#left;
     this.#left = undefined;
     if (left) return this.#serveBy(left, signal);
@@ -260,18 +260,9 @@ export class VmSupervisor {
     const { name, configuration } = this.#spec;
     await this.#deps.alone();
     const disks = await prepareDisks(this.#spec, image, signal);
-    const saved = await this.#deps.saved.take(this.#spec);
-    // The limit begins when a machine is about to be started, or has read what was saved: what comes before is preparation.
     using limit = new AnswerLimit(clock, this.#answerLimitMs());
     const either = AbortSignal.any([signal, limit.signal]);
-    const machine = await hypervisor
-      .start({ name, image, configuration, disks, saved }, either, async (machineId) => {
-        await recordMachine(this.#spec, machineId);
-        this.#machineId = machineId;
-        if (saved === undefined) limit.begin();
-      })
-      .finally(() => saved !== undefined && this.#deps.saved.forget(this.#spec));
-    if (saved !== undefined) limit.begin();
+    const machine = await this.#startMachine({ name, image, configuration, disks }, limit, either);
     try {
       void machine.exited.then((reason) => limit.giveUp(reason));
       await untilReady(clock, probe, machine.addresses[0], image.manifest.http.readyPath, either);
@@ -290,6 +281,27 @@ export class VmSupervisor {
       await this.#untilSuspended(machine, image, signal);
     } finally {
       await this.#end(machine, image);
+    }
+  }
+
+  /**
+   * A machine that begins, or goes on from where the VM was suspended.
+   *
+   * @param limit begins when a machine is about to be started, or has read what was saved: what comes before is preparation.
+   */
+  async #startMachine(spec: MachineSpec, limit: AnswerLimit, signal: AbortSignal): Promise<StartedMachine> {
+    const { hypervisor, recordMachine } = this.#deps;
+    const saved = await this.#deps.saved.take(this.#spec);
+    try {
+      const machine = await hypervisor.start({ ...spec, saved }, signal, async (machineId) => {
+        await recordMachine(this.#spec, machineId);
+        this.#machineId = machineId;
+        if (saved === undefined) limit.begin();
+      });
+      if (saved !== undefined) limit.begin();
+      return machine;
+    } finally {
+      if (saved !== undefined) await this.#deps.saved.forget(this.#spec);
     }
   }
 

@@ -1,10 +1,11 @@
 import { createHash, generateKeyPairSync } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { systemClock, systemRandom } from '../../src/base/index.ts';
+import { runCommand } from '../../src/platform/process/index.ts';
 import { openStore, type Store } from '../../src/platform/store/index.ts';
 import { Registry, silentLog } from '../../src/platform/telemetry/index.ts';
 import { packApplication } from '../../src/pool/applications/application-archive.ts';
@@ -29,17 +30,15 @@ import { webImage } from '../support/web-image.ts';
 const clock = systemClock;
 const random = systemRandom;
 const CONFIGURATION = { cpus: 1, memoryBytes: 192 * 2 ** 20, diskBytes: 0 };
+const STATIC = { format: 'orilla.application/1', name: 'notes', static: '.' };
 /** What a shell would make something else of. */
 const SECRET = 'it\'s $(reboot) `reboot`; "two\nlines"';
 
 /** A server of an application's own: it tells what it was given. */
 const SERVER = `#!/bin/sh
-echo "begun as $(id -u) in \${PWD##*/srv/} with $#"
-while :; do
-  { read -r line; printf 'HTTP/1.0 200 OK\\r\\n\\r\\n%s|%s|%s|%s' "$VERSION" "$SECRET" "$1" "$(id -u)"; } |
-    cat >/tmp/answer
-  nc -l -p "$PORT" -e cat /tmp/answer >/dev/null
-done
+mkdir -p /tmp/site
+printf '%s|%s|%s|%s' "$VERSION" "$SECRET" "$1" "$(id -u)" >/tmp/site/index.html
+exec httpd -f -p "$PORT" -h /tmp/site
 `;
 
 needs('qemu-system-x86_64')('an application in a VM that runs', () => {
@@ -49,7 +48,7 @@ needs('qemu-system-x86_64')('an application in a VM that runs', () => {
   let pool: Pool;
   let hypervisor: QemuHypervisor;
   const keys = generateKeyPairSync('ed25519');
-  const key = readApplicationKey(keys.publicKey.export({ type: 'spki', format: 'pem' }).toString());
+  const key = readApplicationKey(keys.publicKey.export({ type: 'spki', format: 'pem' }));
 
   beforeAll(async () => {
     folder = mkdtempSync(join(tmpdir(), 'o-'));
@@ -108,7 +107,7 @@ needs('qemu-system-x86_64')('an application in a VM that runs', () => {
   /** Packs the files as an application, and puts it where it can be fetched from. */
   async function pack(file: string, manifest: object, files: Record<string, string> = {}) {
     const source = mkdtempSync(join(tmpdir(), 'o-'));
-    const whole = { format: 'orilla.application/1', name: 'notes', version: '1', ...manifest };
+    const whole = { format: 'orilla.application/1', name: 'notes', ...manifest };
     for (const [name, text] of Object.entries({ 'application.json': JSON.stringify(whole), ...files })) {
       await mkdir(dirname(join(source, name)), { recursive: true });
       await writeFile(join(source, name), text);
@@ -137,7 +136,7 @@ needs('qemu-system-x86_64')('an application in a VM that runs', () => {
     return pool.settled(operation, AbortSignal.timeout(PATIENCE_MS));
   }
 
-  test('is fetched by its URL, checked, and serves in the place of what the image has [gateway G13, G14]', async () => {
+  test('is fetched by its URL, checked, and serves in the place of what the image has [gateway G13][gateway G14]', async () => {
     expect(await visit()).toBe('from the VM\n');
     const application = await pack(
       'site.tar',
@@ -153,7 +152,7 @@ needs('qemu-system-x86_64')('an application in a VM that runs', () => {
     });
   });
 
-  test('is taken from a directory of the gateway, and its program gets its arguments as they are, as a user without rights [gateway G13, G14]', async () => {
+  test('is taken from a directory of the gateway, and its program gets its arguments as they are, as a user without rights [gateway G13][gateway G14]', async () => {
     const application = await server('1');
     expect(await deploy(application.directory, application)).toMatchObject({ status: 'succeeded' });
     expect(await visit()).toBe(`1|${SECRET}|${SECRET}|1000`);
@@ -211,15 +210,14 @@ needs('qemu-system-x86_64')('an application in a VM that runs', () => {
   test('is refused when it is not signed by a key of its owner, or is another than was signed or asked for', async () => {
     const application = await server('5');
     const other = await server('6');
-    const stranger = generateKeyPairSync('ed25519')
-      .publicKey.export({ type: 'spki', format: 'pem' })
-      .toString();
+    const neverBrought = await server('7');
+    const stranger = generateKeyPairSync('ed25519').publicKey.export({ type: 'spki', format: 'pem' });
     const refused = [
       await deploy(application.url, { signature: '' }),
       await deploy(application.url, application, [readApplicationKey(stranger)]),
       await deploy(application.url, application, []),
       await deploy(other.url, { signature: application.signature }),
-      await deploy(other.url, application),
+      await deploy(other.url, neverBrought),
     ];
     expect(refused.map(({ status }) => status)).toEqual(Array(5).fill('failed'));
     expect(refused.map(({ reason }) => reason)).toEqual([
@@ -237,17 +235,25 @@ needs('qemu-system-x86_64')('an application in a VM that runs', () => {
   });
 
   test('that is a hostile archive never gets into the guest', async () => {
-    const octets = await readFile(join(folder, 'served', (await server('8')).directory));
-    octets.write(
-      '../../bin/sh\0',
-      0x200 * Math.ceil(1 + octets.readUInt8(0) / 512) * 0 + octets.indexOf('server\0'),
-    );
-    await writeFile(join(folder, 'served', 'hostile.tar'), octets);
+    const source = join(folder, 'hostile');
+    await mkdir(source);
+    await writeFile(join(source, 'application.json'), JSON.stringify({ ...STATIC, version: '8' }));
+    await symlink('/bin', join(source, 'link'));
+    const tar = [
+      '--format=ustar',
+      '--create',
+      '--file',
+      join(folder, 'served', 'hostile.tar'),
+      '--directory',
+      source,
+    ];
+    await runCommand('tar', [...tar, 'application.json', 'link']);
+    const octets = await readFile(join(folder, 'served', 'hostile.tar'));
     const digest = `sha256:${createHash('sha256').update(octets).digest('hex')}`;
     const signature = signApplication({ digest, name: 'notes' }, keys.privateKey);
     expect(await deploy(origin.imageUrl('apps/hostile.tar'), { signature })).toMatchObject({
       status: 'failed',
-      reason: expect.stringContaining('not an application'),
+      reason: expect.stringContaining('"link" is neither a file nor a folder'),
     });
     expect(await visit()).toMatch(/^4\|/);
   });

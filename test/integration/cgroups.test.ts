@@ -60,7 +60,7 @@ needs('qemu-system-x86_64')("the limits of a machine's cgroup, in a real kernel"
   });
 
   test('hold whoever entered it and its children: its memory, counted where it was ended, and its processes', async () => {
-    expect(await inside(`${inGroup('grep -c . /proc/self/cgroup; cat /proc/self/cgroup')}`)).toBe(
+    expect(await inside(inGroup('grep -c . /proc/self/cgroup; cat /proc/self/cgroup'))).toBe(
       '1\n0::/orilla/0123456789ab.machine\n',
     );
     await inside(inGroup('tail /dev/zero; true'));

@@ -1,67 +1,40 @@
 import { execFile } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, readlinkSync, rmSync, statSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
-import { networkInterfaces, tmpdir } from 'node:os';
+import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { systemClock } from '../../src/base/index.ts';
-import { endProcess } from '../../src/platform/process/index.ts';
 import { confinementSupport } from '../../src/pool/hypervisor/qemu/confinement-support.ts';
-import { type Machine, QemuHypervisor, type StoredImage, VmDisks } from '../../src/pool/index.ts';
-import { probeHttp, untilReady } from '../../src/pool/readiness.ts';
-import { QEMU_DEPS } from '../support/qemu-deps.ts';
-import { rootedImage } from '../support/rooted-image.ts';
-import { machinesIn, PATIENCE_MS } from '../support/running-orilla.ts';
+import type { Machine } from '../../src/pool/index.ts';
+import { machineCost } from '../../src/pool/machine-cost.ts';
+import { GUEST, RootedGuests } from '../support/rooted-guests.ts';
 import { inCi, needs } from '../support/tools.ts';
-import { storedImage } from '../support/web-image.ts';
 
 const support = await confinementSupport();
-const DISK_BYTES = 8 * 2 ** 20;
-const CONFIGURATION = { cpus: 1, memoryBytes: 192 * 2 ** 20, diskBytes: DISK_BYTES };
 
 describe.skipIf(!support.isConfined && !inCi)('confined machines', () => {
   needs('qemu-system-x86_64')('of an attacker who is root in the guest', () => {
-    let folder: string;
-    let image: StoredImage;
+    let guests: RootedGuests;
     let attacker: Machine;
     let neighbour: Machine;
-    let hypervisor: QemuHypervisor;
     const visitors: string[] = [];
     const servers: Server[] = [];
 
     beforeAll(async () => {
-      folder = mkdtempSync(join(tmpdir(), 'o-'));
-      image = await storedImage(await rootedImage(join(folder, 'rooted')), join(folder, 'images'));
-      hypervisor = new QemuHypervisor(QEMU_DEPS, join(folder, 'run'));
-      [attacker, neighbour] = await Promise.all([start('attacker'), start('neighbour')]);
+      guests = await RootedGuests.make();
+      [attacker, neighbour] = await Promise.all([guests.start('attacker'), guests.start('neighbour')]);
     });
     afterEach(() => {
       visitors.length = 0;
       for (const server of servers.splice(0)) server.close();
     });
-    afterAll(async () => {
-      await Promise.all(machinesIn(folder).map((machine) => endProcess(systemClock, machine, 0)));
-      rmSync(folder, { recursive: true, force: true });
-    });
+    afterAll(() => guests.close());
 
-    async function start(name: string): Promise<Machine> {
-      const signal = AbortSignal.timeout(PATIENCE_MS);
-      const disks = await new VmDisks(join(folder, 'vms')).prepare(name, image, CONFIGURATION, signal);
-      const spec = { name, image, configuration: CONFIGURATION, disks };
-      const machine = await hypervisor.start(spec, signal, async () => undefined);
-      await untilReady(systemClock, probeHttp, machine.addresses[0], '/', signal);
-      return machine;
-    }
-    const urlOf = ({ addresses: [{ host, port }] }: Machine) => `http://${host}:${port}`;
-    /** Runs a script in a guest, as its root. */
-    const inside = async (machine: Machine, script: string) => {
-      const signal = AbortSignal.timeout(PATIENCE_MS);
-      const answer = await fetch(`${urlOf(machine)}/cgi-bin/run`, { method: 'POST', body: script, signal });
-      return answer.text();
-    };
+    const inside = (machine: Machine, script: string) => guests.inside(machine, script);
     /** A server on every address of the host. */
     async function listen(port = 0): Promise<number> {
       const server = createServer((visitor) => {
@@ -202,10 +175,11 @@ describe.skipIf(!support.isConfined && !inCi)('confined machines', () => {
 
     test('fill no more of the host than their disk, and no endless console', async () => {
       await inside(attacker, 'dd if=/dev/zero of=/dev/vda bs=64k; true');
-      const run = join(folder, 'run', 'attacker');
-      expect(statSync(join(folder, 'vms', 'attacker', 'data.raw')).blocks * 512).toBeLessThanOrEqual(
-        DISK_BYTES,
-      );
+      const run = join(guests.runFolder, attacker.id);
+      expect(statSync(guests.diskOf('attacker')).blocks * 512).toBeLessThanOrEqual(GUEST.diskBytes);
+      // Beside it, it takes of the host's room what is kept of its console.
+      const taken = readdirSync(run).reduce((sum, file) => sum + statSync(join(run, file)).blocks * 512, 0);
+      expect(taken).toBeLessThan(2 * 2 ** 20);
       await inside(
         attacker,
         'yes "$(head -c 4000 /dev/zero | tr "\\\\0" x)" </dev/null >/dev/console 2>&1 &',
@@ -220,22 +194,21 @@ describe.skipIf(!support.isConfined && !inCi)('confined machines', () => {
       expect(Math.max(...sizes)).toBeGreaterThan(2 ** 20);
       expect(Math.max(...sizes)).toBeLessThan(64 * 2 ** 20);
       expect(sizes.some((size, look) => size < (sizes[look - 1] ?? 0))).toBe(true);
-      expect((await hypervisor.consoleTail('attacker')).length).toBeLessThanOrEqual(64 * 1024);
+      expect((await guests.hypervisor.consoleTail('attacker')).length).toBeLessThanOrEqual(64 * 1024);
     });
 
     test.for([
       { what: 'take all memory', script: 'for each in 1 2 3 4; do tail /dev/zero & done' },
       { what: 'are a fork bomb', script: 'bomb() { bomb | bomb & }; bomb' },
     ])('that $what leave their neighbour and the host as they were', async ({ script }) => {
-      const busy = await start('busy');
+      const busy = await guests.start('busy');
       void inside(busy, `{ ${script}; } </dev/null >/dev/null 2>&1`).catch(() => undefined);
       for (let look = 0; look < 20; look += 1) {
-        expect((await fetch(urlOf(neighbour))).status).toBe(200);
+        expect((await fetch(guests.urlOf(neighbour))).status).toBe(200);
         await systemClock.sleep(100);
       }
       const resident = /^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${busy.pid}/status`, 'utf8'))?.[1];
-      // Its memory, QEMU's translation cache, and QEMU.
-      expect(Number(resident) / 1024).toBeLessThan(192 + 128 + 96);
+      expect(Number(resident) * 1024).toBeLessThan(machineCost(GUEST, 'tcg'));
       await busy.stop();
     });
   });

@@ -29,6 +29,10 @@ needs('qemu-system-x86_64', 'apt-get')('orilla demo --check', () => {
       expect(tour.stdout).toMatch(/^3 {2}the next 50 requests are answered by the VM, 0 B to the origin/m);
       expect(tour.stdout).toMatch(/^4 {2}the VM has a name of its own/m);
       expect(tour.stdout).toMatch(/^5 {2}its VM killed, the site goes on: \d+ requests, none failed/m);
+      expect(tour.stdout).toMatch(
+        /^ {3}image there after .*, (?:cloned from the template|woken from a warm clone|booted) in/m,
+      );
+      expect(tour.stdout).toMatch(/^6 {2}suspended in .* resumed in .*, the VM serves again, as it was$/m);
       expect(tour.stdout).toMatch(/everything went as it should\n$/);
       expect(tour.stderr).not.toMatch(STACK_TRACE);
       expect(machinesIn(data)).toEqual([]);

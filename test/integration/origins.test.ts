@@ -1,3 +1,4 @@
+import { generateKeyPairSync } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import type { ServerResponse } from 'node:http';
@@ -5,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { Status } from '../../src/edge/schema.ts';
+import { opensshKey } from '../../src/gateway/remote-commands/openssh-key.ts';
 import { ask } from '../support/ask.ts';
 import { type Ended, orilla, STACK_TRACE } from '../support/orilla-command.ts';
 import { configuration, RunningOrilla } from '../support/running-orilla.ts';
@@ -78,8 +80,8 @@ describe('an origin that is added by command', () => {
   test('is in every list: orilla origin ls, orilla gateway status, the status page’s data', async () => {
     await addNews('--max-vms', '3', '--image-host', 'a.example', '--image-host', 'b.example:81');
     const table = await origin('ls');
-    expect(table.stdout).toMatch(/^photos +photos\.example .* configuration +8 +one$/m);
-    expect(table.stdout).toMatch(/^news +news\.example .* orilla origin add +3 +one$/m);
+    expect(table.stdout).toMatch(/^photos +photos\.example .* configuration +8 +0 +0 +one$/m);
+    expect(table.stdout).toMatch(/^news +news\.example .* orilla origin add +3 +0 +0 +one$/m);
     expect(JSON.parse((await origin('ls', '--json')).stdout)).toMatchObject([
       { name: 'photos', source: 'configuration' },
       { name: 'news', offload: { maxVms: 3, imageHosts: ['a.example', 'b.example:81'] } },
@@ -93,6 +95,29 @@ describe('an origin that is added by command', () => {
       { name: 'photos' },
       { name: 'news', hosts: [NEWS] },
     ]);
+  });
+
+  test('comes with keys for commands and applications, of which the list tells how many [gateway G13]', async () => {
+    const sshKey = opensshKey(generateKeyPairSync('ed25519').privateKey);
+    const lines = join(folder, 'authorized_keys');
+    await writeFile(lines, `# of the provider\n${sshKey.publicKey} a\n\n${sshKey.publicKey} b\n`);
+    const key = join(folder, 'app.key');
+    expect(await orilla('app', 'key', '--out', key)).toMatchObject({ code: 0 });
+    expect(await addNews('--ssh-key', lines, '--application-key', `${key}.pub`)).toMatchObject({ code: 0 });
+    expect((await origin('ls')).stdout).toMatch(/^news .* orilla origin add +8 +2 +1 +one$/m);
+    await origin('rm', 'news');
+    expectRefusal(
+      await addNews('--ssh-key', key),
+      2,
+      /--ssh-key: expected a line as in an authorized_keys file/,
+    );
+    expectRefusal(
+      await addNews('--application-key', key),
+      2,
+      /--application-key: expected an Ed25519 public key, SPKI in PEM\n$/,
+    );
+    expectRefusal(await addNews('--ssh-key', join(folder, 'none')), 2, /--ssh-key: cannot read .*none/);
+    expectRefusal(await addNews('--no-offload', '--ssh-key', lines), 2, /--no-offload: .* no --max-vms/);
   });
 
   test('gets another token in two steps, both accepted between them, and at once', async () => {

@@ -7,7 +7,7 @@ import { VmApiClient } from '../support/vm-api-client.ts';
 import { webImage } from '../support/web-image.ts';
 
 needs('qemu-system-x86_64')('in software, the image of an origin', () => {
-  test('is refused with a reason that says what to do, and runs when the operator has imported it [gateway G7]', async () => {
+  test('is refused with a reason that says what to do, and runs when the operator has imported it', async () => {
     await using origin = await TestOrigin.start();
     const image = await webImage();
     origin.images['web'] = image.folder;

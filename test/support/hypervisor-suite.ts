@@ -16,7 +16,7 @@ export function hypervisorSuite(make: () => Hypervisor, specOf: (name: string) =
   const signal = () => AbortSignal.timeout(60_000);
   const unclaimed = async () => undefined;
 
-  async function started(
+  async function startReady(
     hypervisor: Hypervisor,
     id: string,
     change: Partial<MachineSpec> = {},
@@ -134,12 +134,12 @@ export function hypervisorSuite(make: () => Hypervisor, specOf: (name: string) =
   describe('that is suspended', () => {
     it('goes on in another machine, with its memory and its disk, and nothing of it can be read meanwhile', async () => {
       const { hypervisor, disks, saved } = await home();
-      const machine = await started(hypervisor, 'sleeper', { disks });
+      const machine = await startReady(hypervisor, 'sleeper', { disks });
       await remember(machine, 'since before');
       await machine.suspend(saved, signal());
       expect(await machine.exited).not.toBe('');
       await expect(fetch(urlOf(machine), { signal: AbortSignal.timeout(5000) })).rejects.toThrow();
-      const restored = await started(hypervisor, 'restored', { disks, saved });
+      const restored = await startReady(hypervisor, 'restored', { disks, saved });
       expect(await remembered(restored)).toBe('since before');
       await restored.stop();
     });
@@ -147,18 +147,18 @@ export function hypervisorSuite(make: () => Hypervisor, specOf: (name: string) =
     it('replaces what was saved in the same place before', async () => {
       const { hypervisor, disks, saved } = await home();
       for (const word of ['first', 'second']) {
-        const machine = await started(hypervisor, word, { disks });
+        const machine = await startReady(hypervisor, word, { disks });
         await remember(machine, word);
         await machine.suspend(saved, signal());
       }
-      const restored = await started(hypervisor, 'third', { disks, saved });
+      const restored = await startReady(hypervisor, 'third', { disks, saved });
       expect(await remembered(restored)).toBe('second');
       await restored.stop();
     });
 
     it('and cannot be, goes on', async () => {
       const { hypervisor, disks, saved } = await home();
-      const machine = await started(hypervisor, 'awake', { disks });
+      const machine = await startReady(hypervisor, 'awake', { disks });
       await remember(machine, 'still here');
       await writeFile(dirname(saved), 'a file where a folder would be needed');
       await expect(machine.suspend(saved, signal())).rejects.toThrow();
@@ -172,7 +172,7 @@ export function hypervisorSuite(make: () => Hypervisor, specOf: (name: string) =
       const startFrom = (change: Partial<MachineSpec>) =>
         hypervisor.start({ ...specOf('refused'), disks, saved, ...change }, signal(), unclaimed);
       await expect(startFrom({})).rejects.toMatchObject(refused);
-      const machine = await started(hypervisor, 'sleeper', { disks });
+      const machine = await startReady(hypervisor, 'sleeper', { disks });
       await machine.suspend(saved, signal());
       const { configuration } = specOf('other');
       const more = { ...configuration, memoryBytes: configuration.memoryBytes + 2 ** 24 };
@@ -184,33 +184,33 @@ export function hypervisorSuite(make: () => Hypervisor, specOf: (name: string) =
 
   it('goes on while it is copied, and a copy can go on from there', async () => {
     const { hypervisor, disks, saved } = await home();
-    const machine = await started(hypervisor, 'model', { disks });
+    const machine = await startReady(hypervisor, 'model', { disks });
     await remember(machine, 'at the snapshot');
     await machine.snapshot(saved, signal());
     await remember(machine, 'afterwards');
     expect(await remembered(machine)).toBe('afterwards');
     await machine.stop();
     await restoreDisks(disks, join(saved, 'disks'), signal());
-    const copy = await started(hypervisor, 'copy', { disks, saved });
+    const copy = await startReady(hypervisor, 'copy', { disks, saved });
     expect(await remembered(copy)).toBe('at the snapshot');
     await copy.stop();
   });
 
   it('lets no other machine have its disk, until it is gone', async () => {
     const { hypervisor, disks } = await home();
-    const machine = await started(hypervisor, 'writer', { disks });
+    const machine = await startReady(hypervisor, 'writer', { disks });
     await expect(hypervisor.start({ ...specOf('second'), disks }, signal(), unclaimed)).rejects.toMatchObject(
       {
         code: 'disk_in_use',
       },
     );
     await machine.stop();
-    const next = await started(hypervisor, 'next', { disks });
+    const next = await startReady(hypervisor, 'next', { disks });
     await next.stop();
   });
 
   it('is ended when it does not power off by itself in its time', async () => {
-    const machine = await started(make(), 'deaf');
+    const machine = await startReady(make(), 'deaf');
     const beforeMs = systemClock.monotonicMs();
     await machine.shutDown(300);
     expect(await machine.exited).toMatch(/SIGKILL/);

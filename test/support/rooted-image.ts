@@ -3,6 +3,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { packagePath } from '../../src/platform/process/index.ts';
 import { cpioArchive } from '../../src/pool/image-builder/cpio.ts';
+import { frameSender } from './frame-sender.ts';
 import { variantOf, type WebImage, webImage } from './web-image.ts';
 
 /** Runs what is sent to it as a shell script. */
@@ -12,7 +13,8 @@ exec sh 2>&1
 `;
 
 /**
- * The image *web* as an attacker would have it: its CGI programs are root, and `POST /cgi-bin/run` takes any script.
+ * The image *web* as an attacker would have it: its CGI programs are root, `POST /cgi-bin/run` takes any script, and there
+ * is a program that sends frames.
  *
  * @param change of the guest's init, beyond that.
  */
@@ -28,6 +30,7 @@ export async function rootedImage(
   const layer = cpioArchive([
     { kind: 'file', name: 'init', mode: 0o755, content: Buffer.from(change(rooted)) },
     { kind: 'file', name: 'www/cgi-bin/run', mode: 0o755, content: Buffer.from(RUN) },
+    { kind: 'file', name: 'bin/send-frames', mode: 0o755, content: frameSender() },
   ]);
   for await (const chunk of layer) chunks.push(Buffer.from(chunk));
   const octets = Buffer.concat(chunks);

@@ -15,6 +15,8 @@ const LOOK_INTERVAL_MS = 20;
 export interface OriginOptions {
   readonly port: number;
   readonly hosts?: readonly string[];
+  /** What the configuration says of its offload, beside the token's file. */
+  readonly offload?: object;
 }
 
 export interface OrillaOptions {
@@ -22,6 +24,8 @@ export interface OrillaOptions {
   readonly origins: Readonly<Record<string, OriginOptions>>;
   /** What the configuration says of the gateway, beside its ports and origins. */
   readonly gateway?: object;
+  /** Where its ports are; the loopback's when absent. */
+  readonly listen?: string;
   /** What the configuration says of the pool, beside what lets origins' images run under TCG. */
   readonly pool?: object;
   /** Where everything of this Orilla is; a folder of its own that goes with it when absent. */
@@ -36,8 +40,8 @@ export function configuration({
   origins,
   gateway,
   pool,
-}: Pick<OrillaOptions, 'origins' | 'gateway' | 'pool'>): string {
-  const listen = '127.0.0.1:0';
+  listen = '127.0.0.1:0',
+}: Pick<OrillaOptions, 'origins' | 'gateway' | 'pool' | 'listen'>): string {
   return JSON.stringify({
     gateway: {
       listen,
@@ -45,9 +49,13 @@ export function configuration({
       ...gateway,
       api: { listen },
       origins: Object.fromEntries(
-        Object.entries(origins).map(([name, { port, hosts = [`${name}.example`] }]) => [
+        Object.entries(origins).map(([name, { port, hosts = [`${name}.example`], offload }]) => [
           name,
-          { hosts, upstream: `http://127.0.0.1:${port}`, offload: { tokenFile: `${name}.token` } },
+          {
+            hosts,
+            upstream: `http://127.0.0.1:${port}`,
+            offload: { tokenFile: `${name}.token`, ...offload },
+          },
         ]),
       ),
     },

@@ -1,6 +1,11 @@
 import { systemClock } from '../../src/base/index.ts';
+import { OriginVms } from '../../src/gateway/origin-vms.ts';
+import { RefusedLogins } from '../../src/gateway/refused-logins.ts';
 import { createVmApi } from '../../src/gateway/vm-api/vm-api.ts';
+import { listen } from '../../src/platform/http/index.ts';
 import { silentLog } from '../../src/platform/telemetry/index.ts';
+import { RecordingAudit } from './recording-audit.ts';
+import { type ScriptedApplications, TEST_ORIGINS } from './scripted-applications.ts';
 import { SMALL, startTestPool } from './test-pool.ts';
 
 /** The tokens of the origin `photos`, and of another. */
@@ -10,10 +15,20 @@ export const OTHER_TOKEN = 'a-token-of-somebody-else';
 export const LARGER = '4b1e86a7-0d5c-4d3a-9f7b-6a55a1f3c1d2';
 
 /** The VM API over a pool of processes, asked without a network. */
-export async function startTestVmApi(folder: string) {
+export async function startTestVmApi(folder: string, applications?: ScriptedApplications) {
   const running = await startTestPool(folder);
+  const audit = new RecordingAudit();
+  const vms = new OriginVms({ pool: applications ?? running.pool, origins: TEST_ORIGINS });
+  const clock = systemClock;
   const api = await createVmApi(
-    { clock: systemClock, log: silentLog, pool: running.pool },
+    {
+      clock,
+      log: silentLog,
+      audit,
+      refused: new RefusedLogins(clock, audit),
+      pool: running.pool,
+      vms,
+    },
     {
       originOf: (token) => ({ [TOKEN]: 'photos', [OTHER_TOKEN]: 'other' })[token],
       signingKeys: [{ kid: 'a' }],
@@ -45,6 +60,9 @@ export async function startTestVmApi(folder: string) {
   type Ask = typeof ask;
   return {
     ...running,
+    audit,
+    /** For those who ask over a network: `127.0.0.1:port`. */
+    listen: async () => `127.0.0.1:${await listen(api, { host: '127.0.0.1', port: 0 })}`,
     ask,
     /** A path below that of VMs. */
     call: (...[method, path, payload, headers]: Partial<Parameters<Ask>>): ReturnType<Ask> =>

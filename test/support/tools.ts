@@ -10,6 +10,7 @@ const TOOLS = {
   chromium: { programs: ['chromium', 'chromium-browser', 'google-chrome'], debianPackage: 'chromium' },
   ip: { programs: ['ip'], debianPackage: 'iproute2' },
   nft: { programs: ['nft'], debianPackage: 'nftables' },
+  ssh: { programs: ['ssh'], debianPackage: 'openssh-client' },
   'apt-get': { programs: ['apt-get'], debianPackage: 'apt' },
 } as const;
 

@@ -16,6 +16,38 @@ export interface NamedVm {
   readonly isReady: boolean;
 }
 
+/** A VM of the origin's on a gateway, and what is in it. */
+export interface RunningVm extends NamedVm {
+  readonly name: string;
+  /** Of the application that runs in it. */
+  readonly applicationDigest?: string | undefined;
+  /** True while another is on its way into it. */
+  readonly isDeploying: boolean;
+}
+
+/**
+ * Whether the application runs in the VM that a gateway names to the origin, or is to be put there [gateway G13].
+ *
+ * @param assigned the name as the gateway writes it: a host name, an address or a URL, perhaps with a port.
+ * @param digest of the application that is wanted.
+ * @param isBegun whether it was asked for before, and has not been seen to run since.
+ */
+export function decideApplication(
+  assigned: string,
+  vms: readonly RunningVm[],
+  digest: string,
+  isBegun: boolean,
+):
+  | { readonly kind: 'absent' }
+  | { readonly kind: 'runs' | 'wait' | 'deploy' | 'failed'; readonly vm: RunningVm } {
+  const host = /^(?:https?:\/\/)?(\[[^\]]+\]|[^/:]+)/i.exec(assigned.trim())?.[1]?.toLowerCase();
+  const vm = vms.find((candidate) => candidate.host === host) ?? vms.find(({ ip }) => ip === host);
+  if (!vm) return { kind: 'absent' };
+  if (vm.isDeploying) return { kind: 'wait', vm };
+  if (vm.applicationDigest === digest) return { kind: 'runs', vm };
+  return { kind: isBegun ? 'failed' : 'deploy', vm };
+}
+
 export interface Threshold {
   /** So many different users … */
   readonly users: number;

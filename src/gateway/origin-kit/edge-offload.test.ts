@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import fastify from 'fastify';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { exchange } from '../../../test/support/raw-http.ts';
+import { RecordingAudit } from '../../../test/support/recording-audit.ts';
 import { temporaryFolder } from '../../../test/support/temporary-folder.ts';
 import { SMALL, startTestPool, untilVm } from '../../../test/support/test-pool.ts';
 import { systemClock, systemRandom } from '../../base/index.ts';
@@ -53,7 +54,13 @@ beforeEach(async () => {
           isTls: false,
           authority: `127.0.0.1:${originPort}`,
         },
-        offload: { maxVms: 3, imageHosts: [], tokenFile: join(folder, 'token') },
+        offload: {
+          maxVms: 3,
+          imageHosts: [],
+          sshKeys: [],
+          applicationKeys: [],
+          tokenFile: join(folder, 'token'),
+        },
       },
     ],
   );
@@ -63,6 +70,7 @@ beforeEach(async () => {
       random: systemRandom,
       log: silentLog,
       registry: running.registry,
+      audit: new RecordingAudit(),
       pool: running.pool,
       origins,
     },
@@ -78,6 +86,7 @@ beforeEach(async () => {
       addsTagDigest: false,
       keyFile: join(folder, 'key.pem'),
       api: { listen: LOOPBACK, publicHost: '127.0.0.1' },
+      remoteCommands: {},
       configurations: { small: SMALL },
       defaultConfiguration: 'small',
     },
@@ -93,7 +102,7 @@ afterEach(async () => {
 
 function offload(options: Partial<EdgeOffloadOptions> = {}): EdgeOffload {
   return new EdgeOffload({
-    gateways: [{ api: `127.0.0.1:${gateway.apiPort}`, token: TOKEN }],
+    gateways: [{ api: `127.0.0.1:${gateway.ports.api}`, token: TOKEN }],
     vm: { name: 'photos', imageRef: 'photos' },
     log: (line) => log.push(line),
     ...options,
@@ -223,7 +232,7 @@ describe('the origin’s kit', () => {
   });
 
   it('believes tags by each of its tokens while they are changed, and no longer those by one that it has not', async () => {
-    const api = `127.0.0.1:${gateway.apiPort}`;
+    const api = `127.0.0.1:${gateway.ports.api}`;
     const { token: fresh = '' } = await origins.rotate('photos', 'begin');
     serveWith(offload({ gateways: [{ api, token: fresh }] }));
     await visit();
@@ -249,7 +258,7 @@ describe('the origin’s kit', () => {
 describe('the gateway’s keys', () => {
   it('stand in a well-known directory of its API, for everyone', async () => {
     const text = await exchange(
-      gateway.apiPort,
+      gateway.ports.api,
       'GET /.well-known/http-message-signatures-directory HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n',
     );
     expect(text).toContain('application/http-message-signatures-directory+json');

@@ -2,21 +2,19 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type Clock, messageOf, systemClock } from '../../base/index.ts';
 import { NonceMemory } from '../../trust/index.ts';
 import { withoutDefaultPort } from '../data-plane/target.ts';
-import type { LoadRequest } from '../schema.ts';
 import { type SharedKey, sharedTagKey } from '../tag-key.ts';
 import { decide, type NamedVm, type Presence, type Threshold, UserWindow } from './decision.ts';
-import { loadVm } from './edge-api.ts';
+import { obtainServer, type WantedServer, wayFor } from './edge-server.ts';
 import { checkTag, type KnownGateway, taggedAuthority } from './tag-check.ts';
 
-export interface EdgeOffloadOptions {
+/** With `vm`, with `application`, or with both: the VM is loaded where there is none, the application put where one runs. */
+export interface EdgeOffloadOptions extends WantedServer {
   /**
    * The gateways that are known: where the VM API of each is, and the token that its operator gave out. While the operator
    * changes it, both, the newest first: tags by any of them are believed, and the gateway is asked with the first, which
    * it accepts from the moment in which it was made.
    */
   readonly gateways: readonly { readonly api: string; readonly token: string | readonly string[] }[];
-  /** What is to run there. */
-  readonly vm: LoadRequest['virtualmachine'];
   /**
    * How a visitor is told of the VM [gateway G9]: by header fields beside the ordinary page, by the body, or by a redirect
    * once the VM is ready. `header` when absent.
@@ -34,7 +32,8 @@ interface Gateway extends KnownGateway {
   readonly token: string;
   readonly keys: readonly SharedKey[];
   readonly users: UserWindow;
-  presence: Presence;
+  /** Of each way by itself: a VM that was loaded is not yet one in which the application runs. */
+  readonly presence: Record<'vm' | 'application', Presence>;
 }
 
 /** A VM that serves is asked for again after this, in case the gateway lost it. */
@@ -74,7 +73,7 @@ export class EdgeOffload {
         token: newest,
         keys: tokens.map(sharedTagKey),
         users: new UserWindow(options.threshold?.withinMs ?? 60_000),
-        presence: { kind: 'unknown' },
+        presence: { vm: { kind: 'unknown' }, application: { kind: 'unknown' } },
       };
     });
   }
@@ -91,7 +90,7 @@ export class EdgeOffload {
     const verdict = checkTag(signedRequest(request), this.#gateways, this.#nonces, this.#clock.nowMs());
     if (verdict.kind === 'refused') this.#options.log?.(`tag not believed: ${verdict.reason}`);
     if (verdict.kind !== 'gateway') return false;
-    const vm = await this.#vmOn(verdict.gateway, userOf(request));
+    const vm = await this.#vmOn(verdict.gateway, verdict.assigned, userOf(request));
     return vm !== undefined && this.#tell(vm, request, response);
   }
 
@@ -114,34 +113,45 @@ export class EdgeOffload {
     if (await this.handle(request.raw, reply.raw)) reply.hijack();
   };
 
-  async #vmOn(gateway: Gateway, user: string): Promise<NamedVm | undefined> {
+  async #vmOn(gateway: Gateway, assigned: string | undefined, user: string): Promise<NamedVm | undefined> {
     const nowMs = this.#clock.nowMs();
     const users = gateway.users.count(user, nowMs);
-    switch (decide(gateway.presence, users, this.#options.threshold, nowMs)) {
+    const way = wayFor(this.#options, assigned);
+    if (way === undefined) return undefined;
+    const presence = gateway.presence[way];
+    switch (decide(presence, users, this.#options.threshold, nowMs)) {
       case 'pass':
         return undefined;
       case 'name':
-        return gateway.presence.kind === 'loaded' ? gateway.presence.vm : undefined;
+        return presence.kind === 'loaded' ? presence.vm : undefined;
       case 'ask':
-        return this.#ask(gateway);
+        return this.#ask(gateway, way, assigned);
     }
   }
 
   /** One call at a time however many visitors come; the one who set it off waits for it a little. */
-  async #ask(gateway: Gateway): Promise<NamedVm | undefined> {
-    const { vm: wanted, answer, log } = this.#options;
+  async #ask(
+    gateway: Gateway,
+    way: 'vm' | 'application',
+    assigned: string | undefined,
+  ): Promise<NamedVm | undefined> {
+    const { answer, log } = this.#options;
     const waitS = answer === 'redirect' ? REDIRECT_PATIENCE_S : 0;
-    gateway.presence = { kind: 'asked' };
-    const asked = loadVm(this.#clock, gateway, wanted, waitS).then(
+    const before = gateway.presence[way];
+    const isBegun = before.kind === 'loaded' && !before.vm.isReady;
+    gateway.presence[way] = { kind: 'asked' };
+    const occasion = { assigned, isBegun, waitS };
+    const asked = obtainServer(this.#clock, gateway, this.#options, occasion).then(
       (vm) => {
+        if (!vm) return undefined;
         const believedMs = vm.isReady ? READY_BELIEVED_MS : STARTING_BELIEVED_MS;
-        gateway.presence = { kind: 'loaded', vm, untilMs: this.#clock.nowMs() + believedMs };
+        gateway.presence[way] = { kind: 'loaded', vm, untilMs: this.#clock.nowMs() + believedMs };
         log?.(`${gateway.authority} has ${vm.host}${vm.isReady ? '' : ', on its way'}`);
         return vm;
       },
       (error: unknown) => {
-        gateway.presence = { kind: 'refused', untilMs: this.#clock.nowMs() + REFUSAL_PAUSE_MS };
-        log?.(`${gateway.authority} did not load the VM: ${messageOf(error)}`);
+        gateway.presence[way] = { kind: 'refused', untilMs: this.#clock.nowMs() + REFUSAL_PAUSE_MS };
+        log?.(`${gateway.authority} did not do it: ${messageOf(error)}`);
         return undefined;
       },
     );

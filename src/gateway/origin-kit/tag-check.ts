@@ -10,7 +10,12 @@ export interface KnownGateway {
 }
 
 export type TagVerdict<Gateway> =
-  | { readonly kind: 'gateway'; readonly gateway: Gateway }
+  | {
+      readonly kind: 'gateway';
+      readonly gateway: Gateway;
+      /** The VM that it names, as it writes it [gateway G12]. */
+      readonly assigned?: string | undefined;
+    }
   /** There is none; the visitor came another way. */
   | { readonly kind: 'untagged' }
   /** There is one that must not be believed. */
@@ -43,7 +48,7 @@ export function checkTag<Gateway extends KnownGateway>(
   });
   if (!verdict.isValid) return { kind: 'refused', reason: verdict.reason };
   return nonces.isNew(verdict.nonce, nowMs)
-    ? { kind: 'gateway', gateway }
+    ? { kind: 'gateway', gateway, assigned: request.fields[ASSIGNED_SERVER] }
     : { kind: 'refused', reason: 'the signature was used before' };
 }
 

@@ -1,14 +1,17 @@
+import { generateKeyPairSync } from 'node:crypto';
 import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
+import { APPLICATION_KEY } from '../../../test/support/scripted-applications.ts';
 import { temporaryFolder } from '../../../test/support/temporary-folder.ts';
 import { ManualClock, systemRandom } from '../../base/index.ts';
 import { openStore } from '../../platform/store/index.ts';
 import { silentLog } from '../../platform/telemetry/index.ts';
+import { opensshKey } from '../remote-commands/openssh-key.ts';
 import { sharedTagKey } from '../tag-key.ts';
 import type { ConfiguredOrigin } from './origin.ts';
 import { OriginDirectory } from './origin-directory.ts';
-import { type OriginTables, originMigrations } from './origin-table.ts';
+import { insertOrigin, type OriginTables, originMigrations } from './origin-table.ts';
 import type { NewOrigin } from './schema.ts';
 
 let folder: string;
@@ -21,14 +24,20 @@ const news: NewOrigin = {
   name: 'news',
   hosts: ['news.example'],
   upstream,
-  offload: { maxVms: 2, imageHosts: ['images.example'] },
+  offload: { maxVms: 2, imageHosts: ['images.example'], sshKeys: [], applicationKeys: [] },
 };
 const shop: NewOrigin = { name: 'shop', hosts: ['shop.example', 'www.shop.example'], upstream };
 const configured = (name: string, hosts = [`${name}.example`]): ConfiguredOrigin => ({
   name,
   hosts,
   upstream,
-  offload: { maxVms: 8, imageHosts: [], tokenFile: join(folder, `${name}.token`) },
+  offload: {
+    maxVms: 8,
+    imageHosts: [],
+    sshKeys: [],
+    applicationKeys: [],
+    tokenFile: join(folder, `${name}.token`),
+  },
 });
 
 const openTables = () => openStore<OriginTables>(join(folder, 'orilla.db'), originMigrations);
@@ -93,6 +102,18 @@ describe('the directory of origins', () => {
     expect(await readFile(file, 'utf8')).toBe(`${token}\n`);
     expect(JSON.stringify(origins.list())).not.toContain(token);
     expect(await readFile(join(folder, 'orilla.db'), 'latin1')).not.toContain(token);
+  });
+
+  it('remembers its keys for commands and applications, and knows of none where it was added without', async () => {
+    const line = opensshKey(generateKeyPairSync('ed25519').privateKey).publicKey;
+    const offload = { maxVms: 2, imageHosts: [], sshKeys: [line], applicationKeys: [APPLICATION_KEY] };
+    await during((origins) => origins.add({ ...news, offload }));
+    await using store = await openTables();
+    const before = { maxVms: 3, imageHosts: [] };
+    await insertOrigin(store.db, { ...shop, offload: before as unknown as NewOrigin['offload'] }, 0);
+    const origins = await openOn(store, []);
+    expect(origins.find('news')?.offload).toEqual(offload);
+    expect(origins.find('shop')?.offload).toEqual({ ...before, sshKeys: [], applicationKeys: [] });
   });
 
   it('gives one that may not load VMs no token', async () => {

@@ -11,7 +11,7 @@ const photos: Origin = {
   name: 'photos',
   hosts: ['photos.example'],
   upstream: { host: '192.0.2.7', port: 80, isTls: false, authority: '192.0.2.7' },
-  offload: { maxVms: 8, imageHosts: [] },
+  offload: { maxVms: 8, imageHosts: [], sshKeys: [], applicationKeys: [] },
   source: 'command',
   isRotating: false,
 };

@@ -2,7 +2,7 @@
 import type { OwnImage } from '../../pool/index.ts';
 import type { Operation, Vm } from '../../pool/schema.ts';
 import { scopeOf } from '../offload.ts';
-import type { LoadedVm, ShownImage, ShownOperation } from '../schema.ts';
+import type { LoadedVm, ShownApplication, ShownImage, ShownOperation } from '../schema.ts';
 
 export const OPERATIONS_PATH = '/version1/operations';
 export const operationPath = ({ id }: Pick<Operation, 'id'>): string => `${OPERATIONS_PATH}/${id}`;
@@ -40,23 +40,48 @@ export function describeVm(vm: Vm, addresses: Addresses, operation?: Operation):
       progress: next.progress,
     },
     previous: vm.previous,
+    application: vm.application,
+    deployment: deploymentOf(vm),
     failedVersion: vm.failedVersion,
     operation: operation?.status === 'running' ? operationPath(operation) : undefined,
   };
 }
 
+/** What is in a VM, or on its way into it; `undefined` when there is nothing. @param operation as for a VM. */
+export function describeApplication(vm: Vm, operation?: Operation): ShownApplication | undefined {
+  const { name, application } = vm;
+  const next = deploymentOf(vm);
+  if (!application && !next) return undefined;
+  return {
+    virtualmachine: name,
+    status: application ? 'running' : (next?.status ?? 'running'),
+    ...application,
+    next,
+    operation: operation?.status === 'running' ? operationPath(operation) : undefined,
+  };
+}
+
+const deploymentOf = ({ deployment }: Vm): LoadedVm['deployment'] =>
+  deployment && {
+    applicationRef: deployment.applicationRef,
+    status: deployment.phase,
+  };
+
+const APPLICATION_KINDS: ReadonlySet<Operation['kind']> = new Set(['deploy', 'withdraw']);
+
 /** @param vm the VM that it is about, when that is there. */
 export function describeOperation(operation: Operation, vm: Vm | undefined): ShownOperation {
   const { id, kind, status, version, reason, createdAtMs, finishedAtMs } = operation;
-  const side = vm?.next?.version === version ? vm.next : vm;
+  const side = APPLICATION_KINDS.has(kind) ? vm?.deployment : vm?.next?.version === version ? vm.next : vm;
   return {
     id,
     kind,
     status,
     virtualmachine: operation.vm,
     version,
-    ...(status === 'running' && side && { phase: side.phase, progress: side.progress }),
-    reason: status === 'running' ? side?.reason : reason,
+    ...(status === 'running' && side && { phase: side.phase }),
+    ...(status === 'running' && side && 'progress' in side && { progress: side.progress }),
+    reason: status === 'running' ? (side && 'reason' in side ? side.reason : undefined) : reason,
     createdAt: new Date(createdAtMs).toISOString(),
     finishedAt: finishedAtMs === undefined ? undefined : new Date(finishedAtMs).toISOString(),
   };

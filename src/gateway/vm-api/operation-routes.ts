@@ -3,7 +3,7 @@ import { z } from 'zod';
 import type { ApiServer } from '../../platform/http/index.ts';
 import type { Pool } from '../../pool/index.ts';
 import { imageDigestSchema } from '../../pool/schema.ts';
-import { shownImageSchema, shownOperationSchema } from '../schema.ts';
+import { operationIdSchema, shownImageSchema, shownOperationSchema } from '../schema.ts';
 import { describeImage, describeOperation, OPERATIONS_PATH } from './descriptions.ts';
 
 const IMAGES_PATH = '/version1/images';
@@ -21,7 +21,7 @@ export function addOperationRoutes(
     {
       schema: {
         summary: 'How far it is with what was asked, or how it ended',
-        params: z.object({ id: z.string().regex(/^[0-9a-z]{1,64}$/, 'expected the id of an operation') }),
+        params: z.object({ id: operationIdSchema }),
         response: { 200: oneOperation },
       },
     },
@@ -43,6 +43,7 @@ export function addOperationRoutes(
   app.delete(
     `${IMAGES_PATH}/:digest`,
     {
+      config: { changes: 'withdraw image' },
       schema: {
         summary: "Withdraw an image: no VM of the origin's starts from it any more",
         params: z.object({ digest: imageDigestSchema }),

@@ -7,6 +7,9 @@
  *     PUT    /version1/virtualmachine/<name>            200 it is like that · 202 a new version is on its way
  *     POST   /version1/virtualmachine/<name>/rollback   200 it was · 202 on its way back
  *     DELETE /version1/virtualmachine/<name>            204
+ *     GET    /version1/virtualmachine/<name>/application   what was put into it while it ran
+ *     PUT    /version1/virtualmachine/<name>/application   200 it runs · 202 on its way
+ *     DELETE /version1/virtualmachine/<name>/application   204 · 202 on its way out
  *     GET    /version1/operations/<id>                  how far it is with what was answered with 202
  *     GET    /version1/images                           what the origin's VMs ran from
  *     DELETE /version1/images/<digest>                  204 withdrawn
@@ -18,16 +21,21 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { type Clock, hasCode } from '../../base/index.ts';
 import { type ApiServer, createApiServer } from '../../platform/http/index.ts';
-import type { Log } from '../../platform/telemetry/index.ts';
+import type { AuditLog, Log } from '../../platform/telemetry/index.ts';
 import type { Pool } from '../../pool/index.ts';
 import { bearerToken } from '../../trust/index.ts';
 import { DEFAULT_LIMITS } from '../data-plane/limits.ts';
 import { ClientTable } from '../data-plane/limits-client-table.ts';
 import { gatewayError } from '../errors.ts';
+import type { OriginVms } from '../origin-vms.ts';
+import type { RefusedLogins } from '../refused-logins.ts';
+import { addApplicationRoutes } from './application-routes.ts';
+import { auditRoutes } from './audited-routes.ts';
 import { parseForgivingJson } from './forgiving-json.ts';
 import { withoutHostPaths } from './host-paths.ts';
 import { preferredForm } from './negotiation.ts';
 import { addOperationRoutes } from './operation-routes.ts';
+import { patientAnswers } from './patient-answers.ts';
 import { addVmRoutes, type VmRoutesOptions } from './vm-routes.ts';
 import { toXml, XML_TYPE } from './xml.ts';
 import { parseXmlRequest } from './xml-request.ts';
@@ -35,7 +43,10 @@ import { parseXmlRequest } from './xml-request.ts';
 export interface VmApiDeps {
   readonly clock: Clock;
   readonly log: Log;
+  readonly audit: Pick<AuditLog, 'audited'>;
+  readonly refused: RefusedLogins;
   readonly pool: Pool;
+  readonly vms: OriginVms;
 }
 
 export interface VmApiOptions extends VmRoutesOptions {
@@ -53,7 +64,7 @@ const WRONG_TOKENS_PER_SECOND = 5;
 
 /** Makes the API's server; the caller listens. */
 export async function createVmApi(
-  { clock, log, pool }: VmApiDeps,
+  { clock, log, audit, refused, pool, vms }: VmApiDeps,
   options: VmApiOptions,
 ): Promise<ApiServer> {
   const app = await createApiServer(log, { title: 'Orilla: VM-loading API', bodyLimitBytes: 16 * 1024 });
@@ -66,16 +77,17 @@ export async function createVmApi(
       );
     }
     const origin = options.originOf(token);
-    if (origin === undefined)
+    if (origin === undefined) {
       throw gatewayError('token_unknown', 'the token is of no origin of this gateway');
+    }
     return origin;
   };
 
-  const refused = new ClientTable();
-  refused.limits = { ...DEFAULT_LIMITS, requestsPerSecondPerClient: WRONG_TOKENS_PER_SECOND };
+  const refusals = new ClientTable();
+  refusals.limits = { ...DEFAULT_LIMITS, requestsPerSecondPerClient: WRONG_TOKENS_PER_SECOND };
   /** Of right tokens from the same address none is refused: a proxy may stand before all origins. */
   const countRefusal = (client: string, reply: FastifyReply) => {
-    if (refused.request(client, clock.monotonicMs())) {
+    if (refusals.request(client, clock.monotonicMs())) {
       log.warn({ client }, 'token refused at the VM API');
       return;
     }
@@ -108,6 +120,7 @@ export async function createVmApi(
       originOf(request);
     } catch (error) {
       if (hasCode(error, 'token_unknown')) countRefusal(request.ip, reply);
+      if (hasCode(error)) refused.record({ way: 'api', address: request.ip, reason: error.code });
       throw error;
     }
   });
@@ -121,7 +134,10 @@ export async function createVmApi(
         .type('application/http-message-signatures-directory+json')
         .send(JSON.stringify({ keys: options.signingKeys })),
   );
-  addVmRoutes(app, { clock, pool, originOf }, options);
+  auditRoutes(app, audit, originOf);
+  const awaited = patientAnswers(app, clock, vms);
+  addVmRoutes(app, { pool, vms, awaited, originOf }, options);
+  addApplicationRoutes(app, { vms, awaited, originOf });
   addOperationRoutes(app, pool, originOf);
   return app;
 }

@@ -1,20 +1,21 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
-import { type Clock, deadline } from '../../base/index.ts';
 import type { ApiServer } from '../../platform/http/index.ts';
 import { type Pool, poolError } from '../../pool/index.ts';
-import { type Configuration, labelSchema, type Operation, type Vm } from '../../pool/schema.ts';
+import { type Configuration, labelSchema, type Operation } from '../../pool/schema.ts';
 import { gatewayError } from '../errors.ts';
 import { noteOf } from '../offload.ts';
+import type { OriginVms } from '../origin-vms.ts';
 import { changeRequestSchema, loadedVmSchema, loadRequestSchema, type WantedVm } from '../schema.ts';
 import { VM_API_PATH } from '../tag.ts';
 import { type Addresses, describeVm, operationPath } from './descriptions.ts';
 import { onceOf } from './idempotency-key.ts';
-import { preferredWaitMs, prefersAsync } from './negotiation.ts';
+import type { Awaited } from './patient-answers.ts';
 
 export interface VmRoutesDeps {
-  readonly clock: Clock;
   readonly pool: Pool;
+  readonly vms: OriginVms;
+  readonly awaited: Awaited;
   /** Whose request it is. */
   readonly originOf: (request: FastifyRequest) => string;
 }
@@ -29,18 +30,9 @@ export interface VmRoutesOptions extends Addresses {
 const byName = z.object({ name: labelSchema });
 const oneVm = z.object({ virtualmachine: loadedVmSchema });
 const allVms = z.object({ virtualmachines: z.array(loadedVmSchema) });
-/** When to ask again for what is under way. */
-const RETRY_AFTER_S = 1;
 
 export function addVmRoutes(app: ApiServer, deps: VmRoutesDeps, options: VmRoutesOptions): void {
-  const { clock, pool, originOf } = deps;
-  /** Another origin's VM gets the answer of one that is not there. */
-  const ownVm = (request: FastifyRequest, name: string): Vm => {
-    const origin = originOf(request);
-    const vm = pool.list().find((candidate) => candidate.name === name && candidate.owner === origin);
-    if (!vm) throw poolError('vm_not_found', `no VM of yours is named ${name}`);
-    return vm;
-  };
+  const { pool, vms, awaited, originOf } = deps;
   const requestOf = (request: FastifyRequest, wanted: WantedVm) => {
     const { name, imageRef, imageDigest, scope } = wanted;
     const configuration = configurationOf(wanted, options);
@@ -48,41 +40,21 @@ export function addVmRoutes(app: ApiServer, deps: VmRoutesDeps, options: VmRoute
     return { name, owner, imageRef, imageDigest, configuration, ownerNote: noteOf(scope) };
   };
 
-  // Those who wait for a VM are told how far it is; a client that is patient must not hold up the end.
-  const closing = new AbortController();
-  app.addHook('preClose', async () => closing.abort());
-
   /** What came of a request, after as much of a wait as the client prefers. */
   const answer = async (request: FastifyRequest, reply: FastifyReply, asked: Operation, done: number) => {
-    const prefer = request.headers['prefer']?.toString();
-    const waitMs = preferredWaitMs(prefer);
-    let operation = asked;
-    if (waitMs > 0) {
-      const gone = new AbortController();
-      request.raw.socket.once('close', () => gone.abort());
-      const enough = AbortSignal.any([gone.signal, closing.signal, deadline(clock, waitMs)]);
-      operation = await pool.settled(asked, enough);
-      reply.header('Preference-Applied', `wait=${waitMs / 1000}`);
-    } else if (prefersAsync(prefer)) {
-      reply.header('Preference-Applied', 'respond-async');
-    }
-    const { status, vm: name } = operation;
-    if (status === 'failed') throw poolError('vm_failed', `the VM ${name} failed: ${operation.reason}`);
-    if (status === 'cancelled') {
-      throw poolError('vm_conflict', `what was asked of the VM ${name} was called off: ${operation.reason}`);
-    }
-    const vm = ownVm(request, name);
-    const isRunning = status === 'running';
-    if (isRunning) reply.header('Retry-After', RETRY_AFTER_S);
+    const operation = await awaited(request, reply, asked);
+    const vm = vms.get(originOf(request), operation.vm);
+    const isRunning = operation.status === 'running';
     return reply
       .code(isRunning ? 202 : done)
-      .header('Location', isRunning ? operationPath(operation) : `${VM_API_PATH}/${name}`)
+      .header('Location', isRunning ? operationPath(operation) : `${VM_API_PATH}/${vm.name}`)
       .send({ virtualmachine: describeVm(vm, options, operation) });
   };
 
   app.post(
     VM_API_PATH,
     {
+      config: { changes: 'load' },
       schema: {
         summary: 'Have a VM started here, or learn where it is',
         body: loadRequestSchema,
@@ -98,19 +70,19 @@ export function addVmRoutes(app: ApiServer, deps: VmRoutesDeps, options: VmRoute
 
   app.get(VM_API_PATH, { schema: { summary: "The origin's VMs", response: { 200: allVms } } }, (request) => {
     const origin = originOf(request);
-    const own = pool.list().filter(({ owner }) => owner === origin);
-    return { virtualmachines: own.map((vm) => describeVm(vm, options)) };
+    return { virtualmachines: vms.list(origin).map((vm) => describeVm(vm, options)) };
   });
 
   app.get(
     `${VM_API_PATH}/:name`,
     { schema: { summary: 'One VM', params: byName, response: { 200: oneVm } } },
-    (request) => ({ virtualmachine: describeVm(ownVm(request, request.params.name), options) }),
+    (request) => ({ virtualmachine: describeVm(vms.get(originOf(request), request.params.name), options) }),
   );
 
   app.put(
     `${VM_API_PATH}/:name`,
     {
+      config: { changes: 'change' },
       schema: {
         summary:
           'Have a VM be like this: a new version starts beside the old one and takes its place when it is ready',
@@ -134,6 +106,7 @@ export function addVmRoutes(app: ApiServer, deps: VmRoutesDeps, options: VmRoute
   app.post(
     `${VM_API_PATH}/:name/rollback`,
     {
+      config: { changes: 'rollback' },
       schema: {
         summary: 'Go back to the version before, or call off the change that is under way',
         params: byName,
@@ -141,7 +114,7 @@ export function addVmRoutes(app: ApiServer, deps: VmRoutesDeps, options: VmRoute
       },
     },
     async (request, reply) => {
-      const { name } = ownVm(request, request.params.name);
+      const { name } = vms.get(originOf(request), request.params.name);
       const once = onceOf(request.headers['idempotency-key'], ['rollback', name]);
       return answer(request, reply, await pool.rollBack(name, originOf(request), once), 200);
     },
@@ -149,9 +122,12 @@ export function addVmRoutes(app: ApiServer, deps: VmRoutesDeps, options: VmRoute
 
   app.delete(
     `${VM_API_PATH}/:name`,
-    { schema: { summary: 'Stop a VM: its origin serves again', params: byName } },
+    {
+      config: { changes: 'stop' },
+      schema: { summary: 'Stop a VM: its origin serves again', params: byName },
+    },
     async (request, reply) => {
-      await pool.remove(ownVm(request, request.params.name).name);
+      await pool.remove(vms.get(originOf(request), request.params.name).name);
       return reply.code(204).send();
     },
   );

@@ -34,13 +34,9 @@ export class ApplicationLibrary {
    * The application, from here or from where it is, when its digest is the one that was asked for and its signature is one
    * of the owner's.
    */
-  async fetch(
-    wanted: WantedApplication,
-    signal: AbortSignal,
-    onProgress: (doneBytes: number) => void,
-  ): Promise<StoredApplication> {
+  async fetch(wanted: WantedApplication, signal: AbortSignal): Promise<StoredApplication> {
     const { owner, applicationRef, digest, authority } = wanted;
-    const application = await this.#bring({ owner, applicationRef, digest }, signal, onProgress);
+    const application = await this.#bring({ owner, applicationRef, digest }, signal);
     if (authority !== 'operator') {
       const { name } = application.manifest;
       checkApplicationSignature({ digest: application.digest, name }, authority.signature, authority.keys);
@@ -56,14 +52,13 @@ export class ApplicationLibrary {
   async #bring(
     { owner, applicationRef, digest }: Pick<WantedApplication, 'owner' | 'applicationRef' | 'digest'>,
     signal: AbortSignal,
-    onProgress: (doneBytes: number) => void,
   ): Promise<StoredApplication> {
     const { clock, store } = this.#deps;
     const ref = parseImageRef(applicationRef, 'applicationRef');
     const held = digest === undefined ? undefined : await store.find(digest);
     if (!held && ref.kind !== 'stored') {
       const source = await resolveApplicationRef(clock, ref, this.#policyFor(owner));
-      return store.import(source, { expectedDigest: digest, signal, onProgress });
+      return store.import(source, { expectedDigest: digest, signal });
     }
     const known = held ?? (await this.#stored(applicationRef));
     if (digest !== undefined && known.digest !== digest) {

@@ -4,7 +4,7 @@ import { checkApplicationSignature, readApplicationKey, signApplication } from '
 
 const pairOf = (type: 'ed25519' | 'ed448') => {
   const { publicKey, privateKey } = generateKeyPairSync(type as 'ed25519');
-  return { privateKey, pem: publicKey.export({ type: 'spki', format: 'pem' }).toString() };
+  return { privateKey, pem: publicKey.export({ type: 'spki', format: 'pem' }) };
 };
 const APPLICATION = { digest: `sha256:${'ab'.repeat(32)}`, name: 'notes' };
 
@@ -34,7 +34,7 @@ describe('the signature of an application', () => {
 
   test.for([
     ['words', 'a key'],
-    ['a private key', own.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString()],
+    ['a private key', own.privateKey.export({ type: 'pkcs8', format: 'pem' })],
     ['a key of another kind', pairOf('ed448').pem],
     ['something long', `-----BEGIN PUBLIC KEY-----\n${'A'.repeat(5000)}`],
   ] as const)('%s is no key', ([, pem]) => {

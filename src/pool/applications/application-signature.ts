@@ -35,7 +35,7 @@ export function readApplicationKey(pem: string): ApplicationKey {
   const der = key.export({ type: 'spki', format: 'der' });
   return {
     id: createHash('sha256').update(der).digest('hex').slice(0, 16),
-    publicKey: key.export({ type: 'spki', format: 'pem' }).toString(),
+    publicKey: key.export({ type: 'spki', format: 'pem' }),
   };
 }
 

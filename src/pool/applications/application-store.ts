@@ -31,6 +31,8 @@ export interface ApplicationImportOptions {
 
 /** What nobody wants is kept this long: who brought it may be about to ask for it. */
 const UNWANTED_LIFETIME_MS = 3_600_000;
+/** 1 GiB at the most. */
+const UNWANTED_LIMIT = 16;
 const FILE = /^([0-9a-f]{64})\.tar$/;
 
 /**
@@ -114,14 +116,21 @@ export class ApplicationStore {
     await utimes(this.#pathOf(digest), nowSeconds, nowSeconds);
   }
 
-  /** Removes what is not among `wanted` and was brought an hour ago or longer, and what imports that died left behind. */
+  /**
+   * Removes what is not among `wanted`: all but the latest, and these an hour after they were brought. What imports that
+   * died left behind goes with them.
+   */
   async sweep(wanted: ReadonlySet<string>): Promise<void> {
+    const unwanted: { path: string; ageMs: number }[] = [];
     for (const entry of await readdir(this.#folder).catch(() => [])) {
       if (wanted.has(`sha256:${FILE.exec(entry)?.[1]}`)) continue;
       const path = join(this.#folder, entry);
       const found = await stat(path).catch(() => undefined);
-      if (found && this.#clock.nowMs() - found.mtimeMs > UNWANTED_LIFETIME_MS)
-        await rm(path, { force: true });
+      if (found) unwanted.push({ path, ageMs: this.#clock.nowMs() - found.mtimeMs });
+    }
+    unwanted.sort((a, b) => a.ageMs - b.ageMs);
+    for (const [index, { path, ageMs }] of unwanted.entries()) {
+      if (index >= UNWANTED_LIMIT || ageMs > UNWANTED_LIFETIME_MS) await rm(path, { force: true });
     }
   }
 

@@ -29,15 +29,14 @@ export interface Deployment {
   readonly authority: DeployAuthority;
 }
 
-export interface InstalledApplication extends z.infer<typeof applicationSchema> {
-  readonly vm: string;
-}
+const installedSchema = applicationSchema.extend({ vm: z.string() });
+export type InstalledApplication = Readonly<z.infer<typeof installedSchema>>;
 
 type Db = Kysely<ApplicationTables>;
 
 export async function loadApplications(db: Db): Promise<InstalledApplication[]> {
   const rows = await db.selectFrom('pool_application').selectAll().execute();
-  return rows.map((row) => ({ vm: row.vm, ...applicationSchema.parse(row) }));
+  return rows.map((row) => installedSchema.parse(row));
 }
 
 /** To be called in a transaction. @param application none: the VM is as its image has it. */

@@ -67,7 +67,6 @@ export class Applications implements Closable {
   /** Goes on with what was under way when an earlier process ended. */
   async resume(): Promise<void> {
     for (const deployment of await loadDeployments(this.#deps.store.db)) this.#begin(deployment);
-    await this.#sweep();
   }
 
   describe(vm: string): Pick<Vm, 'application' | 'deployment'> {
@@ -157,10 +156,9 @@ export class Applications implements Closable {
       done: Promise.resolve(),
     };
     this.#underway.set(vm, underway);
-    underway.done = this.#work(underway).finally(() => {
-      this.#underway.delete(vm);
-      this.#deps.announce();
-    });
+    underway.done = this.#work(underway)
+      .catch((err: unknown) => this.#deps.log.error({ err, vm }, 'the end of a deployment was not written'))
+      .finally(() => this.#deps.announce());
     this.#deps.announce();
   }
 
@@ -169,6 +167,7 @@ export class Applications implements Closable {
     const { deployment, ended } = underway;
     const { vm, applicationRef } = deployment;
     try {
+      await this.#sweep();
       const application =
         applicationRef === undefined ? undefined : await this.#fetch(underway, applicationRef);
       this.#show(underway, 'installing');
@@ -182,18 +181,15 @@ export class Applications implements Closable {
       if (this.#isClosing) return;
       const what = hasCode(error) ? { code: error.code, reason: error.message } : { err: error };
       log.warn({ vm, ...what }, 'application not changed');
-      await this.#conclude(deployment, {
-        status: ended.signal.aborted ? 'cancelled' : 'failed',
-        reason: messageOf(error),
-      });
+      const status = ended.signal.aborted ? 'cancelled' : 'failed';
+      await this.#conclude(deployment, { status, reason: messageOf(error) });
     }
-    await this.#sweep();
   }
 
   async #fetch(underway: Underway, applicationRef: string): Promise<StoredApplication> {
     const { deployment, ended } = underway;
     this.#show(underway, 'fetching');
-    return this.#deps.library.fetch({ ...deployment, applicationRef }, ended.signal, () => undefined);
+    return this.#deps.library.fetch({ ...deployment, applicationRef }, ended.signal);
   }
 
   /** In the guest, then in the store; or, when the guest does not come to answer, neither. */
@@ -218,22 +214,24 @@ export class Applications implements Closable {
       await restoring().catch((err: unknown) => log.warn({ err, vm }, 'what served before was not put back'));
       throw error;
     }
-    const { name, version } = application?.manifest ?? {};
-    const installed =
-      application && name !== undefined && version !== undefined
-        ? { name, version, digest: application.digest }
-        : undefined;
-    await this.#conclude(deployment, { status: 'succeeded' }, (transaction) =>
-      saveApplication(transaction, vm, installed),
-    );
-    if (installed) this.#installed.set(vm, installed);
-    else this.#installed.delete(vm);
+    const installed = application && {
+      name: application.manifest.name,
+      version: application.manifest.version,
+      digest: application.digest,
+    };
+    const save = (transaction: Kysely<ApplicationTables>) => saveApplication(transaction, vm, installed);
+    await this.#conclude(deployment, { status: 'succeeded' }, save, () => {
+      if (installed) this.#installed.set(vm, installed);
+      else this.#installed.delete(vm);
+    });
   }
 
+  /** @param follow what is so once it is written. */
   async #conclude(
     { vm, operationId }: Deployment,
     outcome: Pick<Operation, 'status' | 'reason'>,
     also: (transaction: Kysely<ApplicationTables>) => Promise<void> = async () => undefined,
+    follow: () => void = () => undefined,
   ): Promise<void> {
     const { operations, store } = this.#deps;
     const concluding = operations.conclude(operationId, outcome);
@@ -242,6 +240,8 @@ export class Applications implements Closable {
       await also(transaction);
       await concluding.also(transaction);
     });
+    follow();
+    this.#underway.delete(vm);
     concluding.concluded();
   }
 

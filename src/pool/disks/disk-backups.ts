@@ -1,6 +1,6 @@
-import { mkdir, readdir, rename, rm } from 'node:fs/promises';
+import { mkdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { systemCode } from '../../base/index.ts';
+import { namesIn } from '../../platform/files/index.ts';
 import type { VmVersions } from '../vm-versions.ts';
 import type { MachineDisk } from './machine-disk.ts';
 import type { VmDisks } from './vm-disks.ts';
@@ -53,14 +53,5 @@ export class DiskBackups {
     await mkdir(folder, { recursive: true, mode: 0o700 });
     await this.#disks.copy([disk], draft, signal);
     await rename(draft, copy);
-  }
-}
-
-async function namesIn(folder: string): Promise<string[]> {
-  try {
-    return await readdir(folder);
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return [];
-    throw error;
   }
 }

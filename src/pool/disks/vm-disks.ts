@@ -7,14 +7,15 @@
  * The file system is the whole truth. A file appears whole, and takes of the disk what was written to it.
  * @module
  */
-import { mkdir, open, readdir, rename, rm, stat, statfs } from 'node:fs/promises';
+import { mkdir, open, rename, rm, stat, statfs } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { systemCode } from '../../base/index.ts';
+import { namesIn } from '../../platform/files/index.ts';
 import { poolError } from '../errors.ts';
 import type { StoredImage } from '../images/image-store.ts';
 import { runQemuImg } from '../images/qemu-img.ts';
 import type { Configuration } from '../schema.ts';
-import { copyDisks, restoreDisks } from './disk-copy.ts';
+import { copyDisks, flushCopies, restoreDisks } from './disk-copy.ts';
 import { checkDiskSpace, type Growing } from './disk-space.ts';
 import type { MachineDisk } from './machine-disk.ts';
 
@@ -61,8 +62,9 @@ export class VmDisks {
   }
 
   /** Copies disks that no machine writes to into a folder, from which `restore` brings them back. @throws `disk_full` */
-  copy(disks: readonly MachineDisk[], folder: string, signal: AbortSignal): Promise<void> {
-    return copyDisks(disks, folder, signal);
+  async copy(disks: readonly MachineDisk[], folder: string, signal: AbortSignal): Promise<void> {
+    await copyDisks(disks, folder, signal);
+    await flushCopies(disks, folder);
   }
 
   /** @throws `disk_full` */
@@ -201,12 +203,3 @@ const sizeOf = (path: string): Promise<number> =>
       throw error;
     },
   );
-
-async function namesIn(folder: string): Promise<string[]> {
-  try {
-    return await readdir(folder);
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT' || systemCode(error) === 'ENOTDIR') return [];
-    throw error;
-  }
-}

@@ -13,11 +13,6 @@ export interface PackageProgram {
   readonly packages: readonly PackageRecord[];
 }
 
-interface OpenedPackage {
-  readonly record: PackageRecord;
-  readonly names: readonly string[];
-}
-
 /** Programs that need more are not for a small guest. */
 const PACKAGE_LIMIT = 32;
 
@@ -34,12 +29,11 @@ export async function readPackageProgram(
   path: string,
   signal?: AbortSignal,
 ): Promise<PackageProgram> {
-  const opened = new Map<string, OpenedPackage>();
-  const used = new Set<PackageRecord>();
   const found = new Map<string, Buffer>();
   /** By file name, where it goes. */
   const missing = new Map([[basename(path), path]]);
   const take = (place: string, octets: Buffer) => {
+    if (found.has(place)) return;
     found.set(place, octets);
     missing.delete(basename(place));
     const { interpreter, libraries } = elfNeeds(octets, place);
@@ -50,30 +44,25 @@ export async function readPackageProgram(
     for (const wanted of places) if (!known.has(basename(wanted))) missing.set(basename(wanted), wanted);
   };
 
-  let wanted = [name];
+  /** Each package that was opened, and the names of the files in it. */
+  const opened = new Map<string, readonly string[]>();
+  const used = new Map<string, PackageRecord>();
+  const waiting = new Set([name]);
   while (missing.size > 0) {
-    for (const one of wanted) opened.set(one, await openPackage(deps, one, signal));
-    let isNew = false;
-    for (const { record, names } of opened.values()) {
-      const held = [...missing].filter(([file]) => names.some((each) => basename(each) === file));
-      if (held.length === 0) continue;
-      const octets = await readFiles(
-        deps,
-        record,
-        held.map(([file]) => file),
-        signal,
-      );
-      for (const [index, [, place]] of held.entries()) take(place, octets[index] ?? Buffer.alloc(0));
-      used.add(record);
-      isNew = true;
+    const next = holder(opened, missing) ?? likeliest(waiting, missing);
+    if (next === undefined || opened.size === PACKAGE_LIMIT) {
+      const files = [...missing.keys()].join(', ');
+      throw buildError('package_damaged', `${name} needs ${files}, and no package that it depends on has it`);
     }
-    const depends = [...opened.values()].flatMap(({ record }) => record.depends);
-    wanted = isNew ? [] : [...new Set(depends)].filter((one) => one.startsWith('lib') && !opened.has(one));
-    if (isNew || (wanted.length > 0 && opened.size + wanted.length <= PACKAGE_LIMIT)) continue;
-    throw buildError(
-      'package_damaged',
-      `${name} needs ${[...missing.keys()].join(', ')}, and no package that it depends on has it`,
-    );
+    const record = await deps.packages.find(next, signal);
+    const fetched = await deps.packages.fetch(record, signal);
+    const read = (files: PackageFiles) => readFiles(files, missing);
+    const { names, files } = await PackageFiles.with(deps, fetched, read, signal);
+    for (const { place, octets } of files) take(place, octets);
+    if (files.length > 0) used.set(next, record);
+    opened.set(next, names);
+    waiting.delete(next);
+    for (const one of record.depends) if (one.startsWith('lib') && !opened.has(one)) waiting.add(one);
   }
   const entries = [...found].map(([place, content]) => ({
     kind: 'file' as const,
@@ -81,30 +70,33 @@ export async function readPackageProgram(
     mode: 0o755,
     content,
   }));
-  return { entries, packages: [...used] };
+  return { entries, packages: [...used.values()] };
 }
 
-async function openPackage(
-  { run, packages }: { run: RunCommand; packages: DebianPackages },
-  name: string,
-  signal: AbortSignal | undefined,
-): Promise<OpenedPackage> {
-  const record = await packages.find(name, signal);
-  const fetched = await packages.fetch(record, signal);
-  return PackageFiles.with({ run }, fetched, async ({ names }) => ({ record, names }), signal);
+/** A package that was opened and has what turned out to be missing only later. */
+function holder(
+  opened: ReadonlyMap<string, readonly string[]>,
+  missing: ReadonlyMap<string, string>,
+): string | undefined {
+  return [...opened].find(([, names]) => names.some((path) => missing.has(basename(path))))?.[0];
 }
 
-/** Files by their names. A library's name is a link in the package, to the file with the whole version in its name. */
-async function readFiles(
-  { run, packages }: { run: RunCommand; packages: DebianPackages },
-  record: PackageRecord,
-  wanted: readonly string[],
-  signal: AbortSignal | undefined,
-): Promise<Buffer[]> {
-  const read = async (files: PackageFiles) => {
-    const paths = wanted.map((file) => files.names.find((path) => basename(path) === file) ?? file);
-    const targets = files.names.filter((path) => paths.some((link) => path.startsWith(`${link}.`)));
-    return (await files.read([...paths, ...targets])).slice(0, paths.length);
-  };
-  return PackageFiles.with({ run }, await packages.fetch(record, signal), read, signal);
+/** A library's package mostly has its name: each that need not be opened saves a second. */
+function likeliest(waiting: ReadonlySet<string>, missing: ReadonlyMap<string, string>): string | undefined {
+  const stems = [...missing.keys()].map((file) => file.replace(/\.so\b.*$/, ''));
+  const all = [...waiting];
+  return all.find((one) => stems.some((stem) => one.startsWith(stem))) ?? all[0];
+}
+
+/** What of `missing` is in the package. A library's name is a link there, to the file with its whole version in its name. */
+async function readFiles(files: PackageFiles, missing: ReadonlyMap<string, string>) {
+  const { names } = files;
+  const held = names.filter((path) => missing.has(basename(path)));
+  const targets = names.filter((path) => held.some((link) => path.startsWith(`${link}.`)));
+  const octets = held.length === 0 ? [] : await files.read([...held, ...targets]);
+  const read = held.map((path, index) => ({
+    place: missing.get(basename(path)) ?? path,
+    octets: octets[index] ?? Buffer.alloc(0),
+  }));
+  return { names, files: read };
 }

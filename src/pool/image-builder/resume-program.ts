@@ -127,7 +127,8 @@ function withNumber(operation: string, number: number): Buffer {
   return Buffer.concat([Buffer.from(operation, 'hex'), encoded]);
 }
 
-function executable(code: Buffer): Buffer {
+/** An ELF file of one segment, which runs `code`. */
+export function executable(code: Buffer): Buffer {
   const sizeBytes = CODE_OFFSET + code.length;
   const file = Buffer.alloc(CODE_OFFSET);
   // 64 bits, little-endian, version 1, System V.

@@ -68,7 +68,7 @@ describe('an import', () => {
     expect(await store.list()).toHaveLength(1);
   });
 
-  test("is the operator's word for an image, also when an origin brought it first, and again after [gateway G7]", async () => {
+  test("is the operator's word for an image, also when an origin brought it first, and again after", async () => {
     const digest = await writeImageFolder(provided, { name: 'photos' });
     const isTrusted = async () => (await (await openStore()).find(digest))?.isTrusted;
     expect((await bring()).isTrusted).toBe(false);

@@ -11,6 +11,7 @@
  *   are dropped where they enter the host (nft, table netdev).
  * - QEMU itself is in the namespace. Were it taken over, its own sockets could send nothing and take nothing.
  * - Addresses are rewritten without connection tracking: no table that a guest could fill.
+ * - Of /proc it sees its own process only (proc(5), `hidepid`; Linux 5.8 and later, where that is each mount's own).
  * - The namespace has no name and is held by QEMU alone: with its process it goes, and the link and the rules with it. What
  *   stays on the host is one route: to machines that are no more leads no way, least of all the one to the Internet.
  * @module
@@ -83,20 +84,23 @@ END
 mount -t tmpfs -o size=64k,nosuid,noexec orilla /dev/net
 mknod -m 666 /dev/net/tun c 10 200
 ${needsKvm ? 'mknod -m 666 /dev/net/kvm c 10 232\nmount --bind /dev/net/kvm /dev/kvm' : ''}
+mount -t proc -o nosuid,nodev,noexec,hidepid=invisible proc /proc
 exec prlimit --core=0 --nofile=${DESCRIPTORS_LIMIT} --nproc=${THREADS_LIMIT} \\
   setpriv --no-new-privs --inh-caps=-all --bounding-set=-all,+setuid,+setgid \\
   unshare --setgid=${userId} --setuid=${userId} -- "$@"`;
 }
 
 /**
- * `guest`: where the guest's frames enter; its own address, its own port, to the host's end, and never a first segment
- * (SYN). `enter`, `leave`: what passes between the two links. `own-…`: nothing ends or begins in the namespace.
+ * `guest`: where the guest's frames enter. Who has the gateway's address it may ask, in its own name: for any other the
+ * kernel would note a neighbour, in a table of all namespaces of the host. Its answers come from its own address and port, go
+ * to the host's end, whole (of a fragment the rule would read the wrong octets) and belong to a connection: with ACK or RST. A first segment (SYN) opens one, and to one with neither
+ * (FIN, or nothing) a port that listens does not answer, while any other does. `enter`, `leave`: what passes between the two links. `own-…`: nothing ends or begins in the namespace.
  */
 const rules = ({ hostAddress, machineAddress }: MachineLink, port: number): string => `table netdev machine {
   chain guest {
     type filter hook ingress device "tap0" priority 0; policy drop;
-    ether saddr ${GUEST_NETWORK.hardwareAddress} ether type arp accept
-    ether saddr ${GUEST_NETWORK.hardwareAddress} ip saddr ${GUEST_NETWORK.address} ip daddr ${hostAddress} tcp sport ${port} tcp flags & (syn | ack) != syn accept
+    ether saddr ${GUEST_NETWORK.hardwareAddress} arp htype 1 arp ptype ip arp hlen 6 arp plen 4 arp operation request arp saddr ip ${GUEST_NETWORK.address} arp daddr ip ${GUEST_NETWORK.gateway} accept
+    ether saddr ${GUEST_NETWORK.hardwareAddress} ip hdrlength 5 ip frag-off & 0x3fff == 0 ip saddr ${GUEST_NETWORK.address} ip daddr ${hostAddress} tcp sport ${port} tcp flags & (fin | syn | rst | ack) { ack, syn | ack, fin | ack, rst, rst | ack } accept
   }
 }
 table ip machine {

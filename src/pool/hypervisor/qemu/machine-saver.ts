@@ -2,7 +2,7 @@ import { rm, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Clock, deadline, formatBytes, messageOf, systemCode } from '../../../base/index.ts';
 import type { Log } from '../../../platform/telemetry/index.ts';
-import { copyDisks } from '../../disks/disk-copy.ts';
+import { copyDisks, flushCopies } from '../../disks/disk-copy.ts';
 import { poolError } from '../../errors.ts';
 import type { MachineRecord } from './machine-record.ts';
 import { callOffSaving, resume, type StatePlace, sendState } from './migration.ts';
@@ -16,6 +16,8 @@ const DEVICES_LIMIT_BYTES = 64 * 2 ** 20;
 /** Each page comes with some octets that say which it is. */
 const PAGE_SHARE = 1 / 256;
 const LEAST_LIMIT_MS = 30_000;
+/** A clone was made without: its memory was there already. */
+const MEMORY_GOES_ALONG = { capabilities: [{ capability: 'x-ignore-shared', state: false }] };
 const GO_ON_LIMIT_MS = 10_000;
 /** A slow disk. Disks to copy have no limit but the caller's. */
 const SLOWEST_BYTES_PER_MS = 16 * 1024;
@@ -58,6 +60,7 @@ export async function saveMachine(
     try {
       await checkRoom(draft, machine.record);
       await takeState(deps, machine, monitor, kind, draft, alive);
+      if (kind === 'snapshot') await flushCopies(machine.record.disks, disksIn(draft));
       await publish(draft, folder);
     } catch (error) {
       await goOn(deps, machine, monitor);
@@ -99,6 +102,7 @@ async function takeState(
   const limitBytes = Math.ceil(configuration.memoryBytes * (1 + PAGE_SHARE)) + DEVICES_LIMIT_BYTES;
   const write = (state: AsyncIterable<Buffer>) => writeState(deps, draft, machine.record, state, soon);
   await monitor.execute('stop');
+  await monitor.execute('migrate-set-capabilities', MEMORY_GOES_ALONG);
   await sendState(clock, monitor, machine, limitBytes, write, soon);
   await writeRecord(draft, machine.record);
   if (kind === 'suspend') return;

@@ -18,7 +18,13 @@ const LOOK_INTERVAL_MS = 5;
 /** QEMU's own is 128 MiB/s, for networks. */
 const NO_BANDWIDTH_LIMIT = { 'max-bandwidth': 2 ** 40 };
 /** What `query-migrate` says of one that has come to an end; before the first one it says nothing. */
-const AT_REST = [undefined, 'none', 'completed', 'failed', 'cancelled'];
+const AT_REST: ReadonlySet<string | undefined> = new Set([
+  undefined,
+  'none',
+  'completed',
+  'failed',
+  'cancelled',
+]);
 
 export interface StatePlace {
   readonly directory: string;
@@ -77,7 +83,7 @@ export async function receiveState(
 export async function callOffSaving(clock: Clock, monitor: QmpClient, signal: AbortSignal): Promise<void> {
   await monitor.execute('migrate_cancel');
   // One that came to its end after this would stop the guest once more.
-  while (!AT_REST.includes(await migrationStatus(monitor))) await clock.sleep(LOOK_INTERVAL_MS, signal);
+  while (!AT_REST.has(await migrationStatus(monitor))) await clock.sleep(LOOK_INTERVAL_MS, signal);
   await resume(monitor);
 }
 
@@ -112,7 +118,7 @@ async function untilSent(clock: Clock, monitor: QmpClient, signal: AbortSignal):
   for (;;) {
     const status = await migrationStatus(monitor);
     if (status === 'completed') return;
-    if (AT_REST.includes(status)) {
+    if (AT_REST.has(status)) {
       throw poolError('machine_failed', `QEMU: the state could not be written (${status})`);
     }
     await clock.sleep(LOOK_INTERVAL_MS, signal);

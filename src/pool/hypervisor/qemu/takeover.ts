@@ -1,7 +1,8 @@
 import { readlinkSync } from 'node:fs';
-import { readdir, realpath, rm } from 'node:fs/promises';
+import { realpath, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { deadline, messageOf, systemCode } from '../../../base/index.ts';
+import { deadline, messageOf } from '../../../base/index.ts';
+import { namesIn } from '../../../platform/files/index.ts';
 import { endProcess, type ProcessIdentity, processesIn } from '../../../platform/process/index.ts';
 import { poolError } from '../../errors.ts';
 import type { LeftMachines, Machine } from '../hypervisor.ts';
@@ -18,7 +19,7 @@ import { RUN_FILES } from './run-files.ts';
 /** A monitor answers in milliseconds, on a busy host in a second. */
 const MONITOR_LIMIT_MS = 5000;
 /** Of a machine that we were saving when we died: before, while and after its state was written (QEMU, `RunState`). */
-const AT_REST: readonly (string | undefined)[] = ['paused', 'finish-migrate', 'postmigrate'];
+const AT_REST: ReadonlySet<string | undefined> = new Set(['paused', 'finish-migrate', 'postmigrate']);
 
 export type TakeoverDeps = QemuMachineDeps;
 
@@ -66,7 +67,7 @@ async function takeOver(deps: TakeoverDeps, runFolder: string, identity: Process
   try {
     const { name } = (await monitor.execute('query-name')) as { name?: string };
     const status = await runStateOf(monitor);
-    const isBeingSaved = AT_REST.includes(status);
+    const isBeingSaved = AT_REST.has(status);
     if (name !== `${NAME_PREFIX}${id}` || (status !== 'running' && !isBeingSaved)) {
       throw poolError('machine_failed', `QEMU says that it is ${name}, ${status}`);
     }
@@ -84,13 +85,4 @@ async function idOf(runFolder: string, { pid }: ProcessIdentity): Promise<string
   const directory = readlinkSync(`/proc/${pid}/cwd`);
   if (dirname(directory) === (await realpath(runFolder))) return basename(directory);
   throw poolError('machine_failed', `it works in ${directory}, which is no run directory`);
-}
-
-async function namesIn(folder: string): Promise<string[]> {
-  try {
-    return await readdir(folder);
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return [];
-    throw error;
-  }
 }

@@ -1,0 +1,6 @@
+/**
+ * Small questions to the file system.
+ * @module
+ */
+
+export { namesIn } from './names-in.ts';
