@@ -19,6 +19,10 @@ const BENCHES: Readonly<Record<string, { about: string; load: () => Promise<{ be
     about: 'from an origin to a VM at the edge: cold starts, bytes that the origin is spared, 50 killed VMs',
     load: () => import('./offload.ts'),
   },
+  pool: {
+    about: 'what a machine costs: first bytes by boot, clone and warm clone, memory, 50 machines taken over',
+    load: () => import('./pool.ts'),
+  },
   scheduler: {
     about: 'how fast 1,000,000 VMs get a place on 20,000 hosts, and how alike the hosts are used',
     load: () => import('./scheduler.ts'),

@@ -1,13 +1,12 @@
-import { createHash } from 'node:crypto';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Clock, CloseStack, messageOf, systemClock } from '../../src/base/index.ts';
-import { packagePath } from '../../src/platform/process/index.ts';
 import type { BenchOptions } from '../figures.ts';
 import { CountedOrigin } from '../support/counted-origin.ts';
-import { EdgeUnderTest, orilla } from '../support/edge-under-test.ts';
+import { EdgeUnderTest } from '../support/edge-under-test.ts';
 import { Site } from '../support/site.ts';
+import { buildSiteImage, SITE_FOLDER } from '../support/site-image.ts';
 import { Visitor } from '../support/visitor.ts';
 
 export const VM_NAME = 'photos';
@@ -42,20 +41,11 @@ export async function onStage<Result>(
     const folder = await mkdtemp(join(tmpdir(), 'orilla-bench-'));
     parts.defer('folder', () => rm(folder, { recursive: true, force: true }));
     onProgress('building the VM image');
-    const siteFolder = packagePath('examples', 'origin', 'site');
     const imageFolder = join(folder, 'image');
-    await orilla(
-      [
-        ...['image', 'build', 'web', '--name', VM_NAME, '--content', siteFolder, '--out', imageFolder],
-        // Keeps the Debian packages between runs.
-        ...['--data', packagePath('.tools', 'test-cache')],
-      ],
-      signal,
-    );
-    const { digest: imageDigest, sizeBytes: imageBytes } = await readImage(imageFolder);
+    const { digest: imageDigest, sizeBytes: imageBytes } = await buildSiteImage(imageFolder, VM_NAME, signal);
 
     onProgress('starting origin and edge');
-    const site = await Site.read(siteFolder);
+    const site = await Site.read(SITE_FOLDER);
     const origin = parts.add(
       'origin',
       await CountedOrigin.start(site, {
@@ -84,16 +74,4 @@ export async function onStage<Result>(
     onProgress('cleaning up');
     await parts.close().catch((error: unknown) => console.error(`bench: ${messageOf(error)}`));
   }
-}
-
-async function readImage(folder: string): Promise<{ digest: string; sizeBytes: number }> {
-  const octets = await readFile(join(folder, 'image.json'));
-  const { kernel, initrd } = JSON.parse(octets.toString()) as {
-    kernel: { sizeBytes: number };
-    initrd: { sizeBytes: number }[];
-  };
-  return {
-    digest: `sha256:${createHash('sha256').update(octets).digest('hex')}`,
-    sizeBytes: [kernel, ...initrd].reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
-  };
 }

@@ -39,11 +39,17 @@ export class EdgeUnderTest implements Closable {
     this.#ports = ports;
   }
 
-  static async start(clock: Clock, folder: string, sites: readonly EdgeSite[]): Promise<EdgeUnderTest> {
+  /** @param pool what the configuration says of the pool. */
+  static async start(
+    clock: Clock,
+    folder: string,
+    sites: readonly EdgeSite[],
+    pool: object = SMALL_POOL,
+  ): Promise<EdgeUnderTest> {
     await mkdir(folder, { recursive: true });
     const [configFile, logFile] = [join(folder, 'orilla.yaml'), join(folder, 'orilla.log')];
     const data = dataFolder(join(folder, 'data'));
-    await writeFile(configFile, configuration(sites));
+    await writeFile(configFile, configuration(sites, pool));
     const args = [entryPath('cli/main'), 'up', '--config', configFile, '--data', data.folder];
     const program = await Program.start(clock, 'orilla up', logFile, args);
     try {
@@ -83,9 +89,13 @@ export class EdgeUnderTest implements Closable {
   }
 
   /** What `orilla vm ls --json` prints, from the same API; a process for each look would take part in the measurement. */
-  async vm(name: string): Promise<Vm | undefined> {
+  async vms(): Promise<readonly Vm[]> {
     const answer = await fetch(`http://127.0.0.1:${this.#ports.controlPort}/api/v1/vms`);
-    return vmsSchema.parse(await answer.json()).find((vm) => vm.name === name);
+    return vmsSchema.parse(await answer.json());
+  }
+
+  async vm(name: string): Promise<Vm | undefined> {
+    return (await this.vms()).find((vm) => vm.name === name);
   }
 
   /**
@@ -113,6 +123,11 @@ export class EdgeUnderTest implements Closable {
     }
   }
 
+  /** Ends the control process as a crash would. Workers and machines go on. */
+  kill(): Promise<void> {
+    return this.#program.kill();
+  }
+
   async close(): Promise<void> {
     await this.#program.close();
     // Should it have been killed, its machines are still there; they work below its folder.
@@ -126,17 +141,19 @@ function portsIn(log: string): z.output<typeof upSchema> | undefined {
   return line === undefined ? undefined : upSchema.parse(JSON.parse(line));
 }
 
-const configuration = (sites: readonly EdgeSite[]): string => `\
+const SMALL_POOL = {
+  allowUntrustedOnTcg: true,
+  configurations: { small: { cpus: 1, memory: '192 MiB' } },
+};
+
+const configuration = (sites: readonly EdgeSite[], pool: object): string => `\
 gateway:
   listen: 127.0.0.1:0
   edgeDomain: edge.localhost
   api: { listen: "127.0.0.1:0" }
   origins:
 ${sites.map(originConfiguration).join('')}\
-pool:
-  allowUntrustedOnTcg: true
-  configurations:
-    small: { cpus: 1, memory: 192 MiB }
+pool: ${JSON.stringify(pool)}
 control: { listen: "127.0.0.1:0" }
 `;
 

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { Agent, request } from 'node:http';
+import type { Socket } from 'node:net';
 import { messageOf } from '../../src/base/index.ts';
 
 export interface Asked {
@@ -37,6 +38,9 @@ export class Visitor {
   readonly #port: number;
   readonly #agent: Agent;
   readonly #signal: AbortSignal;
+  readonly #sockets = new WeakSet<Socket>();
+  /** How many it has opened so far. */
+  connections = 0;
 
   constructor(port: number, connections: number, signal: AbortSignal) {
     this.#port = port;
@@ -99,6 +103,8 @@ export class Visitor {
         },
       );
       outgoing.once('socket', (socket) => {
+        if (!this.#sockets.has(socket)) this.connections += 1;
+        this.#sockets.add(socket);
         // A kept connection has carried other answers before.
         const before = socket.bytesRead;
         receivedBytes = () => socket.bytesRead - before;

@@ -65,6 +65,12 @@ export class Program implements Closable {
     await this.ended;
   }
 
+  /** As a crash would end it. */
+  async kill(): Promise<void> {
+    this.#child.kill('SIGKILL');
+    await this.ended;
+  }
+
   async #lastLine(): Promise<string> {
     const text = await readFile(this.#logFile, 'utf8').catch(() => '');
     return text.trim().split('\n').slice(-3).join('\n') || `see ${this.#logFile}`;

@@ -28,6 +28,7 @@ export type {
   Hypervisor,
   LeftMachines,
   Machine,
+  MachineOrigin,
   MachineSpec,
   StartedMachine,
 } from './hypervisor/hypervisor.ts';
