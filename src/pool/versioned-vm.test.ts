@@ -334,13 +334,6 @@ describe('a VM that is suspended', () => {
     expect(vm.describe().suspendedBy).toBeUndefined();
     expect(saved.at(-1)).toMatchObject({ versions: { current: { version: 2 } }, suspendedBy: undefined });
   });
-
-  test('may be stopped, and when we end it stays suspended', async () => {
-    await vm.suspend('operator');
-    await vm.close();
-    expect(saved.at(-1)).toMatchObject({ suspendedBy: 'operator' });
-    expect(running()).toEqual([]);
-  });
 });
 
 describe('a VM with a disk that gets a new version', () => {
