@@ -111,8 +111,14 @@ vm.command('run')
     'an image that is stored here (name or digest), a folder that holds one, or a URL',
   )
   .option('--cpus <n>', 'processors', wholeNumber, 1)
-  .option('--memory <size>', 'memory, for example "256 MiB"', byteSize, 192 * 2 ** 20)
-  .option('--disk <size>', 'a disk of its own, which it keeps', byteSize, 0)
+  .addOption(
+    new Option('--memory <size>', 'memory, for example "256 MiB"')
+      .default(192 * 2 ** 20, '192 MiB')
+      .argParser(byteSize),
+  )
+  .addOption(
+    new Option('--disk <size>', 'a disk of its own, which it keeps').default(0, 'none').argParser(byteSize),
+  )
   .addOption(dataOption())
   .action(async (name, options) => (await import('./vm.ts')).runVm(name, options));
 vm.command('suspend')

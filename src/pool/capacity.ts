@@ -1,6 +1,15 @@
-import { formatBytes } from '../base/index.ts';
+import { formatBytes, type Random } from '../base/index.ts';
 import { poolError } from './errors.ts';
+import { claimOf } from './placement/claim.ts';
+import { Placement } from './placement/placement.ts';
 import type { Configuration } from './schema.ts';
+
+/** VMs are many and mostly idle: their number is limited by memory and by `maxVms`. */
+const CPU_OVERCOMMIT = 1000;
+/** It is in the cost already. */
+const NO_OVERHEAD = { translationCacheBytes: 0, processBytes: 0 };
+/** Among one host there is no choice. */
+const NOTHING_TO_DRAW: Random = { bytes: (length) => new Uint8Array(length) };
 
 /** What a VM takes: all its machines together, while a new version starts beside the old one. */
 export interface Taken {
@@ -61,14 +70,30 @@ export function checkCapacity(claim: Claim, taken: readonly Taken[], limits: Cap
     );
   }
   const takenBytes = taken.reduce((sum, vm) => sum + vm.costBytes, 0);
+  if (hasRoom(configuration, costBytes, takenBytes, limits)) return;
   const freeBytes = Math.max(0, limits.hostMemoryBytes - takenBytes);
-  if (costBytes > freeBytes) {
-    throw poolError(
-      'configuration_too_large',
-      `${formatBytes(wanted)} of memory were asked for, for which the host needs ${formatBytes(costBytes)}; ` +
-        `${formatBytes(freeBytes)} of ${formatBytes(limits.hostMemoryBytes)} are not taken by other VMs`,
-    );
-  }
+  throw poolError(
+    'configuration_too_large',
+    `${formatBytes(wanted)} of memory were asked for, for which the host needs ${formatBytes(costBytes)}; ` +
+      `${formatBytes(freeBytes)} of ${formatBytes(limits.hostMemoryBytes)} are not taken by other VMs`,
+  );
+}
+
+/** Decided as over many hosts: this is the only one. Its CPUs are shared as the kernel gives them, its disk is looked at later. */
+function hasRoom(
+  { cpus }: Configuration,
+  costBytes: number,
+  takenBytes: number,
+  { hostCpus, hostMemoryBytes }: CapacityLimits,
+): boolean {
+  const claimed = (memoryBytes: number) =>
+    claimOf({ cpus, memoryBytes, diskBytes: 0, cpuOvercommit: CPU_OVERCOMMIT, expectedUse: 0 }, NO_OVERHEAD);
+  const claim = claimed(costBytes);
+  const placement = new Placement({ random: NOTHING_TO_DRAW }, { maxHosts: 1, typicalClaim: claim });
+  const amounts = { milliCpus: 1000 * hostCpus, memoryBytes: hostMemoryBytes, diskBytes: 0 };
+  const host = placement.addHost({ ...amounts, zone: 0, labels: 0 });
+  placement.commit(host, claimed(takenBytes));
+  return placement.place({ claim }).host !== undefined;
 }
 
 const memoryOf = (vms: readonly Taken[]): number =>
