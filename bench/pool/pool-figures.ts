@@ -100,7 +100,7 @@ export function adoptionFigures(adoptions: readonly Adoption[]): Figure[] {
         better: 'lower',
         target: 2,
         conditions:
-          `TCG; ${count} VMs of 1 CPU and 128 MiB; SIGKILL to the control process, then from exec of the next "orilla up" ` +
+          `TCG; ${count} VMs of 1 CPU and 136 MiB; SIGKILL to the control process, then from exec of the next "orilla up" ` +
           `until its API says that all are ready; ${sum(({ kept }) => kept)} of ${sum(({ vms }) => vms)} in the process ` +
           'that they had before',
       },
