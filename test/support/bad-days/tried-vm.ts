@@ -178,7 +178,7 @@ export class TriedVm {
 
   #wanted(): object {
     const { name, diskBytes, images } = this.options;
-    const configuration = { cpus: 1, memoryBytes: 128 * 2 ** 20, diskBytes };
+    const configuration = { cpus: 1, memoryBytes: 144 * 2 ** 20, diskBytes };
     return { virtualmachine: { name, imageRef: images[this.#image], configuration } };
   }
 
