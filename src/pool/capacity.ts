@@ -1,6 +1,6 @@
 import { formatBytes } from '../base/index.ts';
 import { poolError } from './errors.ts';
-import type { Configuration } from './schema.ts';
+import type { Configuration, ImageManifest } from './schema.ts';
 
 /** What a VM takes: all its machines together, while a new version starts beside the old one. */
 export interface Taken {
@@ -69,6 +69,17 @@ export function checkCapacity(claim: Claim, taken: readonly Taken[], limits: Cap
         `${formatBytes(freeBytes)} of ${formatBytes(limits.hostMemoryBytes)} are not taken by other VMs`,
     );
   }
+}
+
+/** @throws `configuration_too_small` */
+export function checkMemory({ memoryBytes }: Configuration, image: ImageManifest): void {
+  const { name, minimumMemoryBytes } = image;
+  if (memoryBytes >= minimumMemoryBytes) return;
+  throw poolError(
+    'configuration_too_small',
+    `the image ${name} needs ${formatBytes(minimumMemoryBytes)} of memory; ` +
+      `its configuration has ${formatBytes(memoryBytes)}`,
+  );
 }
 
 const memoryOf = (vms: readonly Taken[]): number =>

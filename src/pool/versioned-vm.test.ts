@@ -5,7 +5,7 @@ import { poolError } from './errors.ts';
 import type { Hypervisor, StartedMachine } from './hypervisor/hypervisor.ts';
 import type { StoredImage } from './images/image-store.ts';
 import { VersionedVm } from './versioned-vm.ts';
-import { type VmSpec, VmSupervisor } from './vm-supervisor.ts';
+import { VmSupervisor } from './vm-supervisor.ts';
 import type { VmRecord } from './vm-table.ts';
 import { firstVersion } from './vm-versions.ts';
 
@@ -51,10 +51,10 @@ const hypervisor: Hypervisor = {
       commandSocket: undefined,
       exited,
       stop: async () => void machines.delete(name),
-      suspend: async () => {
+      suspend: async (folder) => {
         if (stubborn) throw poolError('machine_failed', 'it cannot be suspended');
         machines.delete(name);
-        kept.add(name);
+        kept.add(folder);
       },
       snapshot: async () => undefined,
       shutDown: async () => undefined,
@@ -97,9 +97,8 @@ beforeEach(async () => {
             recordMachine: async () => undefined,
             saved: {
               folderOf: ({ version }) => `saved-${version}`,
-              take: async ({ imageDigest = '' }: VmSpec) =>
-                kept.delete(imageDigest) ? imageDigest : undefined,
-              forget: async () => undefined,
+              find: async ({ version }) => (kept.has(`saved-${version}`) ? `saved-${version}` : undefined),
+              forget: async ({ version }) => void kept.delete(`saved-${version}`),
             },
             alone,
             furnish: async () => undefined,
@@ -228,7 +227,7 @@ describe('a VM that is suspended', () => {
     expect(saved.at(-1)?.suspendedBy).toBeUndefined();
     await clock.advance(100);
     expect(serving()).toEqual(['one']);
-    expect(restored).toEqual(['sha256:one']);
+    expect(restored).toEqual(['saved-1']);
     expect(vm.describe().suspendedBy).toBeUndefined();
   });
 
@@ -371,6 +370,10 @@ describe('a VM with a disk that gets a new version', () => {
       next: { version: 2, phase: 'starting' },
     });
     expect(serving()).toBeUndefined();
+    // Nobody can do anything in the guest of a version that does not run.
+    expect(vm.hold()).toBeUndefined();
+    await expect(vm.snapshot('folder')).rejects.toMatchObject({ code: 'vm_conflict' });
+    await expect(vm.resume()).rejects.toMatchObject({ code: 'vm_conflict' });
   });
 
   test('goes back to the old one, with the disk as it was, when the new one fails', async () => {

@@ -9,7 +9,14 @@ import type { Configuration, Progress, SuspendedBy, Vm } from './schema.ts';
 import type { VmState } from './vm-state.ts';
 import type { VmSpec, VmSupervisor } from './vm-supervisor.ts';
 import type { VmRecord } from './vm-table.ts';
-import { transition, type VersionEvent, type VmVersion, type VmVersions } from './vm-versions.ts';
+import {
+  describeOther,
+  transition,
+  type VersionEvent,
+  type VmVersion,
+  type VmVersions,
+  versionsToRun,
+} from './vm-versions.ts';
 
 export interface VersionedVmDeps {
   readonly clock: Clock;
@@ -96,7 +103,7 @@ export class VersionedVm implements Closable {
 
   /** The guest of the version that serves, if one does: see `VmSupervisor`. */
   hold(): HeldGuest | undefined {
-    return this.#supervisorOf(this.#versions.current).hold();
+    return this.#supervisors.get(this.#versions.current.version)?.hold();
   }
 
   get taken(): Taken {
@@ -223,7 +230,7 @@ export class VersionedVm implements Closable {
     this.#deps.onChange();
   }
 
-  /** Writes what its machine is, and its disks, into a folder. @throws `vm_not_ready` */
+  /** Writes what its machine is, and its disks, into a folder. @throws `vm_not_ready`, `vm_conflict` */
   snapshot(folder: string): Promise<void> {
     return this.#inTurn(() => this.#supervisorOf(this.#versions.current).snapshot(folder));
   }
@@ -310,11 +317,8 @@ export class VersionedVm implements Closable {
     }
   }
 
-  /** A new version runs beside the one that serves; where they share a disk, instead of it. */
   get #toRun(): readonly VmVersion[] {
-    const { current, next } = this.#versions;
-    if (!next) return [current];
-    return this.#deps.sharesDisks(current, next) ? [next] : [current, next];
+    return versionsToRun(this.#versions, this.#deps.sharesDisks);
   }
 
   #supervise(version: VmVersion, isSuspended = false): void {
@@ -385,16 +389,11 @@ export class VersionedVm implements Closable {
 
   #supervisorOf({ version }: VmVersion): VmSupervisor {
     const supervisor = this.#supervisors.get(version);
-    if (!supervisor) throw new Error(`version ${version} of ${this.name} has no supervisor`);
+    // Another version runs instead of it, on the same disk.
+    if (!supervisor) throw isBusy(this.name);
     return supervisor;
   }
 }
-
-const describeOther = ({ version, imageRef, imageDigest }: VmVersion | Vm) => ({
-  version,
-  imageRef,
-  imageDigest,
-});
 
 const isBusy = (name: string): CodedError =>
   poolError('vm_conflict', `the VM ${name} is being stopped or changed; ask again when that is over`);

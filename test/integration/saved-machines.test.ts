@@ -114,6 +114,22 @@ needs('qemu-system-x86_64')('a machine that is saved', () => {
     expect(readFileSync(vm.disks[0]!.path).subarray(0, 5).toString()).toBe('after');
   });
 
+  test('goes on also when it had begun as a clone, as most machines do', async () => {
+    const cloning = new QemuHypervisor(QEMU_DEPS, join(folder, 'run'), join(folder, 'templates'));
+    onTestFinished(() => cloning.close());
+    const vm = await newVm();
+    const machine = await start(specOf(vm), cloning);
+    await inside(machine, `echo ${SECRET} >/tmp/secret`);
+    await writeDisk(machine, 'before');
+    await machine.snapshot(`${vm.saved}-2`, signal());
+    await machine.suspend(vm.saved, signal());
+    const restored = await start(specOf(vm, vm.saved), cloning);
+    expect([await inside(restored, 'cat /tmp/secret'), await readDisk(restored)]).toEqual([
+      `${SECRET}\n`,
+      'before',
+    ]);
+  });
+
   test('shows nothing of its memory on the disk, and takes no more room than it uses', async () => {
     const vm = await newVm();
     const machine = await start(specOf(vm));
