@@ -2,7 +2,7 @@ import { formatBytes, type Random } from '../base/index.ts';
 import { poolError } from './errors.ts';
 import { claimOf } from './placement/claim.ts';
 import { Placement } from './placement/placement.ts';
-import type { Configuration } from './schema.ts';
+import type { Configuration, ImageManifest } from './schema.ts';
 
 /** VMs are many and mostly idle: their number is limited by memory and by `maxVms`. */
 const CPU_OVERCOMMIT = 1000;
@@ -94,6 +94,17 @@ function hasRoom(
   const host = placement.addHost({ ...amounts, zone: 0, labels: 0 });
   placement.commit(host, claimed(takenBytes));
   return placement.place({ claim }).host !== undefined;
+}
+
+/** @throws `configuration_too_small` */
+export function checkMemory({ memoryBytes }: Configuration, image: ImageManifest): void {
+  const { name, minimumMemoryBytes } = image;
+  if (memoryBytes >= minimumMemoryBytes) return;
+  throw poolError(
+    'configuration_too_small',
+    `the image ${name} needs ${formatBytes(minimumMemoryBytes)} of memory; ` +
+      `its configuration has ${formatBytes(memoryBytes)}`,
+  );
 }
 
 const memoryOf = (vms: readonly Taken[]): number =>

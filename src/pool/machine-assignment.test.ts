@@ -16,7 +16,8 @@ const place = (machineId: string, number: number, name = 'photos') => ({ name, v
 describe('a machine that was left running', () => {
   test('goes on for the version that serves and for the one that is to take its place', () => {
     const [two, three] = [machine('two'), machine('three')];
-    expect(assignMachines([photos], [place('two', 2), place('three', 3)], [three, two])).toEqual({
+    const places = [place('two', 2), place('three', 3)];
+    expect(assignMachines([photos], places, [three, two], () => false)).toEqual({
       kept: [
         { name: 'photos', version: 3, machine: three },
         { name: 'photos', version: 2, machine: two },
@@ -28,6 +29,15 @@ describe('a machine that was left running', () => {
   test('is unwanted when its version was replaced, its VM stopped, or another machine stands in its place', () => {
     const places = [place('old', 1), place('gone', 1, 'films'), place('new', 2)];
     const machines = ['old', 'gone', 'before-a-restart'].map(machine);
-    expect(assignMachines([photos], places, machines)).toEqual({ kept: [], unwanted: machines });
+    expect(assignMachines([photos], places, machines, () => false)).toEqual({ kept: [], unwanted: machines });
+  });
+
+  test('is unwanted when the next version is to run on its disk instead of it', () => {
+    const [two, three] = [machine('two'), machine('three')];
+    const places = [place('two', 2), place('three', 3)];
+    expect(assignMachines([photos], places, [two, three], () => true)).toEqual({
+      kept: [{ name: 'photos', version: 3, machine: three }],
+      unwanted: [two],
+    });
   });
 });

@@ -2,6 +2,7 @@ import { mkdir } from 'node:fs/promises';
 import type { Closable } from '../base/index.ts';
 import { type InstalledApplication, loadApplications } from './applications/application-table.ts';
 import type { DeployRequest } from './applications/deploy-request.ts';
+import { sharesDisks } from './disks/disk-sharing.ts';
 import { poolError } from './errors.ts';
 import type { ExecOptions, ExecOutcome } from './guest-commands/guest-commands.ts';
 import { ImageLibrary, type OwnImage } from './image-library.ts';
@@ -21,8 +22,8 @@ import { VmGuests } from './vm-guests.ts';
 import { type Once, type VmRequest, VmRequests } from './vm-requests.ts';
 import { VmSnapshots } from './vm-snapshots.ts';
 import type { FoundMachine } from './vm-supervisor.ts';
-import { deleteVm, loadMachines, loadVmRecords } from './vm-table.ts';
-import { imagesOf } from './vm-versions.ts';
+import { deleteVm, loadMachines, loadVmRecords, saveVm } from './vm-table.ts';
+import { imagesOf, numbersOf } from './vm-versions.ts';
 
 /** Longer than a guest may take to show that it lives; an image that is fetched again meanwhile is not waited for. */
 const ADOPTION_LIMIT_MS = 6000;
@@ -33,7 +34,7 @@ interface Found {
   readonly upgrades: readonly Upgrade[];
   readonly installed: readonly InstalledApplication[];
   /** By their digests. */
-  readonly imagesWithDisks: readonly string[];
+  readonly imagesWithDisks: ReadonlySet<string>;
 }
 
 /**
@@ -131,27 +132,40 @@ export class Pool implements Closable {
     await mkdir(options.imageDirectoryRoot, { recursive: true });
     const records = await loadVmRecords(store.db);
     const left = await hypervisor.takeOver();
-    const { kept, unwanted } = assignMachines(records, await loadMachines(store.db), left.machines);
+    const imagesOnDisks = (await images.list()).filter(({ manifest }) => manifest.disks !== undefined);
+    const withDisks = new Set(imagesOnDisks.map(({ digest }) => digest));
+    const { kept, unwanted } = assignMachines(
+      records,
+      await loadMachines(store.db),
+      left.machines,
+      (one, other) => sharesDisks(one, other, withDisks),
+    );
     await Promise.all(unwanted.map((machine) => machine.stop()));
     await disks.collect(new Map(records.map(({ name, versions }) => [name, imagesOf(versions)])));
-    await new SavedMachines(options.savedFolder).collect(new Set(records.map(({ name }) => name)));
+    await new SavedMachines(options.savedFolder).collect(
+      new Map(records.map(({ name, versions }) => [name, numbersOf(versions)])),
+    );
+    const snapshots = new Snapshots(deps, options.savedFolder);
+    for (const { name } of records) await snapshots.collect(name);
     const endedCount = left.endedCount + unwanted.length;
     if (kept.length > 0) log.info({ count: kept.length }, 'took over machines of an earlier process');
     if (endedCount > 0) log.warn({ count: endedCount }, 'ended machines of an earlier process');
-    const imagesOnDisks = (await images.list()).filter(({ manifest }) => manifest.disks !== undefined);
     const pool = new Pool(deps, options, {
       operations: await Operations.open(deps),
       upgrades: await loadRunningUpgrades(store.db),
       installed: await loadApplications(store.db),
-      imagesWithDisks: imagesOnDisks.map(({ digest }) => digest),
+      imagesWithDisks: withDisks,
     });
     for (const record of records) {
       const own = kept.filter(({ name }) => name === record.name);
       const found = new Map<number, FoundMachine>(own.map(({ version, machine }) => [version, machine]));
       const { version } = record.versions.current;
-      // One that was being suspended and runs was not, and is not any more.
       const suspendedBy = found.has(version) ? undefined : record.suspendedBy;
       if (suspendedBy) found.set(version, 'suspended');
+      else if (record.suspendedBy) {
+        // It was being suspended when we died, and is not any more: nor is it at the next start.
+        await store.transaction((transaction) => saveVm(transaction, { ...record, suspendedBy }));
+      }
       pool.#vms.set(record.name, pool.#factory.make({ ...record, suspendedBy }, found));
     }
     for (const vm of pool.#vms.values()) vm.start();

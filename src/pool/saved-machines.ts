@@ -1,4 +1,4 @@
-import { rename, rm } from 'node:fs/promises';
+import { rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { systemCode } from '../base/index.ts';
 import { namesIn } from '../platform/files/index.ts';
@@ -8,6 +8,11 @@ export interface VersionName {
   readonly name: string;
   readonly version: number;
 }
+
+/** In a VM's folder: its snapshots, and its disk before a change, which whoever ends the change looks after. */
+const OF_OTHERS = /^(?:snapshots|before-\d{1,9})$/;
+
+const nameOf = (version: number): string => `suspended-${version}`;
 
 /** What machines were when they were suspended: `<folder>/<VM>/suspended-<version>`. */
 export class SavedMachines {
@@ -19,20 +24,18 @@ export class SavedMachines {
   }
 
   folderOf({ name, version }: VersionName): string {
-    return join(this.#folder, name, `suspended-${version}`);
+    return join(this.#folder, name, nameOf(version));
   }
 
   /**
-   * What a machine can go on from, once: from then on the VM may be further than that, and its disks with it. The caller
-   * removes it when it was used. `undefined` when there is nothing.
+   * What a machine can go on from, once: when it runs, the caller has it forgotten, because from then on the VM is further
+   * than that. Until then it stays, for us and for whoever comes after us. `undefined` when there is nothing.
    */
-  async take(version: VersionName): Promise<string | undefined> {
+  async find(version: VersionName): Promise<string | undefined> {
     const folder = this.folderOf(version);
-    const taken = `${folder}.taken`;
-    await rm(taken, { recursive: true, force: true });
     try {
-      await rename(folder, taken);
-      return taken;
+      await stat(folder);
+      return folder;
     } catch (error) {
       if (systemCode(error) === 'ENOENT') return undefined;
       throw error;
@@ -44,13 +47,27 @@ export class SavedMachines {
     return rm(join(this.#folder, name), { recursive: true, force: true });
   }
 
-  /** Removes what was kept of VMs that are not there any more. */
-  async collect(names: ReadonlySet<string>): Promise<void> {
-    for (const name of await namesIn(this.#folder)) if (!names.has(name)) await this.forgetVm(name);
+  /**
+   * Removes what nobody goes back to: what was kept of VMs and of versions that are not there any more, and what was begun
+   * by a process that died.
+   *
+   * @param wanted the VMs that there are, and which of their versions may run.
+   */
+  async collect(wanted: ReadonlyMap<string, readonly number[]>): Promise<void> {
+    for (const name of await namesIn(this.#folder)) {
+      const versions = wanted.get(name);
+      if (!versions) {
+        await this.forgetVm(name);
+        continue;
+      }
+      for (const entry of await namesIn(join(this.#folder, name))) {
+        const isKept = OF_OTHERS.test(entry) || versions.some((version) => entry === nameOf(version));
+        if (!isKept) await rm(join(this.#folder, name, entry), { recursive: true, force: true });
+      }
+    }
   }
 
-  async forget(version: VersionName): Promise<void> {
-    const folder = this.folderOf(version);
-    for (const path of [folder, `${folder}.taken`]) await rm(path, { recursive: true, force: true });
+  forget(version: VersionName): Promise<void> {
+    return rm(this.folderOf(version), { recursive: true, force: true });
   }
 }

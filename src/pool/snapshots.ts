@@ -87,6 +87,14 @@ export class Snapshots {
     await rm(this.#folderOf(vm, label), { recursive: true, force: true });
   }
 
+  /** Removes what is no snapshot: a process died over it. */
+  async collect(vm: string): Promise<void> {
+    const whole = new Set((await this.list(vm)).map(({ label }) => label));
+    for (const label of await namesIn(join(this.#folder, vm, 'snapshots'))) {
+      if (!whole.has(label)) await rm(this.#folderOf(vm, label), { recursive: true, force: true });
+    }
+  }
+
   /** Where the copies of its disks are. */
   disksOf(vm: string, label: string): string {
     return join(this.#folderOf(vm, label), DISKS);

@@ -1,4 +1,4 @@
-import { readdir, rm } from 'node:fs/promises';
+import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { writeImageFolder } from '../../test/support/image-folder.ts';
@@ -43,6 +43,26 @@ describe('a VM that is suspended', () => {
     expect(vm).toMatchObject({ lastStart: { origin: 'saved' }, restarts: 0 });
     // It goes on from there once: what it is from now on is not what was kept.
     expect(await readdir(join(folder, 'saved', 'notes'))).toEqual([]);
+  });
+
+  test('keeps what it was when its way back was broken off', async () => {
+    await remember('ink');
+    await running.pool.suspend('notes', 'operator');
+    await running.pool.resume('notes');
+    await restart();
+    await ready();
+    expect(await remembered()).toBe('ink');
+  });
+
+  test('leaves nothing of what was begun and not ended', async () => {
+    await running.pool.suspend('notes', 'operator');
+    const notes = join(folder, 'saved', 'notes');
+    const kept = await readdir(notes);
+    const left = ['.suspended-1', 'suspended-7', 'before-2.draft', join('snapshots', 'half')];
+    for (const path of left) await mkdir(join(notes, path), { recursive: true });
+    await restart();
+    expect((await readdir(notes)).sort()).toEqual(['snapshots', ...kept].sort());
+    expect(await readdir(join(notes, 'snapshots'))).toEqual([]);
   });
 
   test('comes back anew, and says why, when what was kept of it is damaged', async () => {

@@ -1,3 +1,4 @@
+import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { writeImageFolder } from '../../test/support/image-folder.ts';
@@ -15,7 +16,7 @@ import { ImageStore, type StoredImage } from './images/image-store.ts';
 import { Pool } from './pool.ts';
 import { type HttpProbe, probeHttp } from './readiness.ts';
 import { type PoolTables, poolMigrations } from './tables.ts';
-import { insertVm, loadMachines, saveMachine } from './vm-table.ts';
+import { insertVm, loadMachines, loadVmRecords, saveMachine, saveVm } from './vm-table.ts';
 import { firstVersion } from './vm-versions.ts';
 
 const clock = systemClock;
@@ -126,6 +127,16 @@ describe('a pool that finds machines running', () => {
     expect(await left.exited).toContain('SIGKILL');
     const vm = await untilVm(started, 'photos', ({ phase }) => phase === 'ready');
     expect(vm).toMatchObject({ restarts: 1 });
+  });
+
+  test('forgets that one was to be suspended, and what was written of it, when it runs', async () => {
+    const [record] = await loadVmRecords(store.db);
+    await saveVm(store.db, { ...record!, suspendedBy: 'operator' });
+    await mkdir(join(folder, 'saved', 'photos', 'suspended-1'), { recursive: true });
+    const started = await startPool();
+    expect(started.get('photos')).toMatchObject({ phase: 'ready', restarts: 0 });
+    expect(await loadVmRecords(store.db)).toMatchObject([{ suspendedBy: undefined }]);
+    expect(await readdir(join(folder, 'saved', 'photos'))).toEqual([]);
   });
 
   test('leaves none running when it is closed at once', async () => {

@@ -5,7 +5,7 @@ import { poolError } from './errors.ts';
 import type { Hypervisor, StartedMachine } from './hypervisor/hypervisor.ts';
 import type { StoredImage } from './images/image-store.ts';
 import { VersionedVm } from './versioned-vm.ts';
-import { type VmSpec, VmSupervisor } from './vm-supervisor.ts';
+import { VmSupervisor } from './vm-supervisor.ts';
 import type { VmRecord } from './vm-table.ts';
 import { firstVersion } from './vm-versions.ts';
 
@@ -52,10 +52,10 @@ const hypervisor: Hypervisor = {
       commandSocket: undefined,
       exited,
       stop: async () => void machines.delete(name),
-      suspend: async () => {
+      suspend: async (folder) => {
         if (stubborn) throw poolError('machine_failed', 'it cannot be suspended');
         machines.delete(name);
-        kept.add(name);
+        kept.add(folder);
       },
       snapshot: async () => undefined,
       shutDown: async () => undefined,
@@ -101,9 +101,8 @@ beforeEach(async () => {
             recordMachine: async () => undefined,
             saved: {
               folderOf: ({ version }) => `saved-${version}`,
-              take: async ({ imageDigest = '' }: VmSpec) =>
-                kept.delete(imageDigest) ? imageDigest : undefined,
-              forget: async () => undefined,
+              find: async ({ version }) => (kept.has(`saved-${version}`) ? `saved-${version}` : undefined),
+              forget: async ({ version }) => void kept.delete(`saved-${version}`),
             },
             alone,
             furnish: async () => undefined,
@@ -232,7 +231,7 @@ describe('a VM that is suspended', () => {
     expect(saved.at(-1)?.suspendedBy).toBeUndefined();
     await clock.advance(100);
     expect(serving()).toEqual(['one']);
-    expect(restored).toEqual(['sha256:one']);
+    expect(restored).toEqual(['saved-1']);
     expect(vm.describe().suspendedBy).toBeUndefined();
   });
 
@@ -368,6 +367,10 @@ describe('a VM with a disk that gets a new version', () => {
       next: { version: 2, phase: 'starting' },
     });
     expect(serving()).toBeUndefined();
+    // Nobody can do anything in the guest of a version that does not run.
+    expect(vm.hold()).toBeUndefined();
+    await expect(vm.snapshot('folder')).rejects.toMatchObject({ code: 'vm_conflict' });
+    await expect(vm.resume()).rejects.toMatchObject({ code: 'vm_conflict' });
   });
 
   test('serves from the old one until the image of the new one is there', async () => {

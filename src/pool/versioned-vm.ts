@@ -9,7 +9,13 @@ import type { Configuration, Progress, SuspendedBy, Vm } from './schema.ts';
 import type { VmState } from './vm-state.ts';
 import type { VmSpec, VmSupervisor } from './vm-supervisor.ts';
 import type { VmRecord } from './vm-table.ts';
-import { transition, type VersionEvent, type VmVersion, type VmVersions } from './vm-versions.ts';
+import {
+  describeOther,
+  transition,
+  type VersionEvent,
+  type VmVersion,
+  type VmVersions,
+} from './vm-versions.ts';
 import { WakeCalls } from './wake-calls.ts';
 
 export interface VersionedVmDeps {
@@ -100,7 +106,7 @@ export class VersionedVm implements Closable {
 
   /** The guest of the version that serves, if one does: see `VmSupervisor`. */
   hold(): HeldGuest | undefined {
-    return this.#supervisorOf(this.#versions.current).hold();
+    return this.#supervisors.get(this.#versions.current.version)?.hold();
   }
 
   get taken(): Taken {
@@ -212,7 +218,7 @@ export class VersionedVm implements Closable {
     this.#deps.onChange();
   }
 
-  /** Writes what its machine is, and its disks, into a folder. @throws `vm_not_ready` */
+  /** Writes what its machine is, and its disks, into a folder. @throws `vm_not_ready`, `vm_conflict` */
   snapshot(folder: string): Promise<void> {
     return this.#inTurn(() => this.#supervisorOf(this.#versions.current).snapshot(folder));
   }
@@ -381,16 +387,11 @@ export class VersionedVm implements Closable {
 
   #supervisorOf({ version }: VmVersion): VmSupervisor {
     const supervisor = this.#supervisors.get(version);
-    if (!supervisor) throw new Error(`version ${version} of ${this.name} has no supervisor`);
+    // Another version runs instead of it, on the same disk.
+    if (!supervisor) throw isBusy(this.name);
     return supervisor;
   }
 }
-
-const describeOther = ({ version, imageRef, imageDigest }: VmVersion | Vm) => ({
-  version,
-  imageRef,
-  imageDigest,
-});
 
 const isBusy = (name: string): CodedError =>
   poolError('vm_conflict', `the VM ${name} is being stopped or changed; ask again when that is over`);

@@ -1,4 +1,5 @@
 import { DiskBackups } from './disks/disk-backups.ts';
+import { sharesDisks } from './disks/disk-sharing.ts';
 import type { ImageLibrary } from './image-library.ts';
 import type { StoredImage } from './images/image-store.ts';
 import type { PoolDeps } from './pool-deps.ts';
@@ -8,7 +9,7 @@ import type { Snapshots } from './snapshots.ts';
 import { VersionedVm, type VersionedVmDeps } from './versioned-vm.ts';
 import { type FoundMachine, type SupervisorDeps, type VmSpec, VmSupervisor } from './vm-supervisor.ts';
 import { saveMachine, saveVm, type VmRecord } from './vm-table.ts';
-import { imagesOf, type VmVersion } from './vm-versions.ts';
+import { imagesOf } from './vm-versions.ts';
 
 export interface VmFactoryDeps extends PoolDeps {
   readonly library: ImageLibrary;
@@ -79,7 +80,7 @@ export class VmFactory {
           });
           await disks.keepOverlays(name, imagesOf(wanted.versions));
         },
-        sharesDisks: (one, other) => this.#sharesDisks(one, other),
+        sharesDisks: (one, other) => sharesDisks(one, other, this.#withDisks),
         settleDisks: async (versions) => {
           const disk = await disks.own(name);
           if (disk) await this.#backups.settle(name, disk, versions, ending);
@@ -117,12 +118,5 @@ export class VmFactory {
     } finally {
       vm.showProgress(version, undefined);
     }
-  }
-
-  /** Their own disk, or what was written to a disk of the image that both run from. */
-  #sharesDisks(one: VmVersion, other: VmVersion): boolean {
-    if (one.configuration.diskBytes > 0 && other.configuration.diskBytes > 0) return true;
-    const isSameImage = one.imageDigest === other.imageDigest || one.imageRef === other.imageRef;
-    return isSameImage && [one, other].some(({ imageDigest = '' }) => this.#withDisks.has(imageDigest));
   }
 }

@@ -1,8 +1,9 @@
-import { type Clock, type CodedError, formatBytes, hasCode, messageOf } from '../base/index.ts';
+import { type Clock, type CodedError, hasCode, messageOf } from '../base/index.ts';
 import type { Log } from '../platform/telemetry/index.ts';
 import { AnswerLimit } from './answer-limit.ts';
 import type { GuestPlace } from './applications/application-installer.ts';
 import type { HeldGuest } from './applications/applications.ts';
+import { checkMemory } from './capacity.ts';
 import type { MachineDisk } from './disks/machine-disk.ts';
 import { poolError } from './errors.ts';
 import type { Hypervisor, Machine, MachineSpec, StartedMachine } from './hypervisor/hypervisor.ts';
@@ -45,7 +46,7 @@ export interface SupervisorDeps {
   /** Resolves when the VM's disks are there for this version: no other machine has them. */
   readonly alone: () => Promise<void>;
   /** Where it is kept while it is suspended. */
-  readonly saved: Pick<SavedMachines, 'folderOf' | 'take' | 'forget'>;
+  readonly saved: Pick<SavedMachines, 'folderOf' | 'find' | 'forget'>;
   /** Puts into a guest that answers what is wanted there beside its image. */
   readonly furnish: (spec: VmSpec, place: GuestPlace, signal: AbortSignal) => Promise<void>;
   /** Called after every change of phase. */
@@ -65,6 +66,9 @@ const FINAL_CODES = [
   'application_not_found',
   'applications_unsupported',
 ];
+
+/** Of a start that has not come as far as the machine itself. */
+const UNTRIED_CODES = ['disk_full', 'disk_in_use', 'hypervisor_missing'];
 
 const LEAST_ANSWER_LIMIT_MS = 10_000;
 /** How long the guest of a machine that was left running may take to show that it lives. */
@@ -253,7 +257,7 @@ export class VmSupervisor {
     const startMs = clock.monotonicMs();
     const image = await this.#deps.fetchImage(this.#spec, signal);
     this.#spec = { ...this.#spec, imageDigest: image.digest };
-    checkMemory(this.#spec.configuration, image);
+    checkMemory(this.#spec.configuration, image.manifest);
     const fetchedMs = clock.monotonicMs();
     this.#apply({ kind: 'fetched' });
 
@@ -265,6 +269,7 @@ export class VmSupervisor {
     const machine = await this.#startMachine({ name, image, configuration, disks }, limit, either);
     try {
       void machine.exited.then((reason) => limit.giveUp(reason));
+      await this.#deps.saved.forget(this.#spec);
       await untilReady(clock, probe, machine.addresses[0], image.manifest.http.readyPath, either);
       limit[Symbol.dispose]();
       await this.#furnish(machine, image, signal);
@@ -290,18 +295,20 @@ export class VmSupervisor {
    * @param limit begins when a machine is about to be started, or has read what was saved: what comes before is preparation.
    */
   async #startMachine(spec: MachineSpec, limit: AnswerLimit, signal: AbortSignal): Promise<StartedMachine> {
-    const { hypervisor, recordMachine } = this.#deps;
-    const saved = await this.#deps.saved.take(this.#spec);
+    const { hypervisor, recordMachine, saved } = this.#deps;
     try {
-      const machine = await hypervisor.start({ ...spec, saved }, signal, async (machineId) => {
+      const from = await saved.find(this.#spec);
+      const machine = await hypervisor.start({ ...spec, saved: from }, signal, async (machineId) => {
         await recordMachine(this.#spec, machineId);
         this.#machineId = machineId;
-        if (saved === undefined) limit.begin();
+        if (from === undefined) limit.begin();
       });
-      if (saved !== undefined) limit.begin();
+      if (from !== undefined) limit.begin();
       return machine;
-    } finally {
-      if (saved !== undefined) await this.#deps.saved.forget(this.#spec);
+    } catch (error) {
+      // From where it was suspended nobody has gone on yet, and somebody can; unless that is why it failed.
+      if (!this.#stop.signal.aborted && !hasCode(error, ...UNTRIED_CODES)) await saved.forget(this.#spec);
+      throw error;
     }
   }
 
@@ -316,6 +323,7 @@ export class VmSupervisor {
       if (!(await probe(clock, machine.addresses[0], readyPath, LIFE_SIGN_LIMIT_MS, signal))) {
         throw poolError('machine_failed', 'the guest did not answer when its machine was taken over');
       }
+      await this.#deps.saved.forget(this.#spec);
       await this.#furnish(machine, image, signal);
       this.#apply({ kind: 'adopted', machine });
       this.#adoption.resolve();
@@ -389,12 +397,3 @@ export class VmSupervisor {
 
 const notReady = (name: string, phase: VmState['phase']): CodedError =>
   poolError('vm_not_ready', `the VM ${name} is ${phase}; only one that is ready can be suspended or copied`);
-
-function checkMemory({ memoryBytes }: Configuration, { manifest }: StoredImage): void {
-  if (memoryBytes >= manifest.minimumMemoryBytes) return;
-  throw poolError(
-    'configuration_too_small',
-    `the image ${manifest.name} needs ${formatBytes(manifest.minimumMemoryBytes)} of memory; ` +
-      `its configuration has ${formatBytes(memoryBytes)}`,
-  );
-}

@@ -1,7 +1,7 @@
 import type { Kysely } from 'kysely';
 import { z } from 'zod';
 import { configurationSchema, type SuspendedBy, suspendedBySchema } from './schema.ts';
-import type { VmVersion, VmVersions } from './vm-versions.ts';
+import { numbersOf, type VmVersion, type VmVersions } from './vm-versions.ts';
 
 /** A VM that is wanted: kept in the store before anything is done. */
 export interface VmRecord {
@@ -113,7 +113,7 @@ export async function saveVm(
     .set({ ...rowOf(current), latest_version: latest, suspended_by: suspendedBy ?? null })
     .where('name', '=', name)
     .execute();
-  const running = [current, ...(next ? [next] : [])].map(({ version }) => version);
+  const running = numbersOf(versions);
   await db.deleteFrom('pool_machine').where('name', '=', name).where('version', 'not in', running).execute();
   await db.deleteFrom('pool_vm_version').where('name', '=', name).execute();
   for (const [role, version] of [

@@ -9,7 +9,7 @@
  *     current + previous ──rolled back──▶ current + next (what previous ran) + previous
  * @module
  */
-import type { Configuration } from './schema.ts';
+import type { Configuration, Vm } from './schema.ts';
 
 /** What an owner asks a VM to be. */
 export interface WantedVersion {
@@ -59,6 +59,26 @@ export const firstVersion = (wanted: WantedVersion): VmVersions => ({
 /** The images that its versions run from or may go back to. */
 export const imagesOf = ({ current, next, previous }: VmVersions): ReadonlySet<string> =>
   new Set([current, next, previous].flatMap((version) => version?.imageDigest ?? []));
+
+/** Which versions run from our beginning on: a new one beside the one that serves; where they share a disk, instead of it. */
+export function versionsToRun(
+  { current, next }: VmVersions,
+  sharesDisks: (one: VmVersion, other: VmVersion) => boolean,
+): readonly VmVersion[] {
+  if (!next) return [current];
+  return sharesDisks(current, next) ? [next] : [current, next];
+}
+
+/** As it is told beside the one that serves. */
+export const describeOther = ({ version, imageRef, imageDigest }: VmVersion | Vm) => ({
+  version,
+  imageRef,
+  imageDigest,
+});
+
+/** The versions that serve or are to. */
+export const numbersOf = ({ current, next }: VmVersions): readonly number[] =>
+  [current, ...(next ? [next] : [])].map(({ version }) => version);
 
 /** In what a wish differs from a version; undefined when it is that version. A digest that is not named is any. */
 export function difference(version: WantedVersion, wanted: WantedVersion): string | undefined {

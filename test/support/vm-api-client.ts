@@ -24,10 +24,14 @@ export class VmApiClient {
     this.#token = readFileSync(join(dirname(orilla.configFile), `${origin}.token`), 'utf8').trim();
   }
 
-  /** Any request, with the token. */
+  /** Any request about VMs, with the token. */
   ask(path = '', question: Question = {}): Promise<Answer> {
-    const headers = { authorization: `Bearer ${this.#token}`, ...question.headers };
-    return ask(this.#orilla.apiPort, '127.0.0.1', `${PATH}${path}`, { ...question, headers });
+    return this.#ask(`${PATH}${path}`, question);
+  }
+
+  /** What became of what was asked. */
+  operation(id: string): Promise<Answer> {
+    return this.#ask(`/version1/operations/${id}`, {});
   }
 
   load(virtualmachine: WantedVm, headers: Question['headers'] = {}): Promise<Answer> {
@@ -61,6 +65,11 @@ export class VmApiClient {
   /** Status 204 when it is done. */
   async remove(name: string): Promise<number> {
     return (await this.ask(`/${name}`, { method: 'DELETE' })).status;
+  }
+
+  #ask(path: string, question: Question): Promise<Answer> {
+    const headers = { authorization: `Bearer ${this.#token}`, ...question.headers };
+    return ask(this.#orilla.apiPort, '127.0.0.1', path, { ...question, headers });
   }
 }
 

@@ -16,9 +16,9 @@ const DEVICES_LIMIT_BYTES = 64 * 2 ** 20;
 /** Each page comes with some octets that say which it is. */
 const PAGE_SHARE = 1 / 256;
 const LEAST_LIMIT_MS = 30_000;
-/** A clone was made without: its memory was there already. */
-const MEMORY_GOES_ALONG = { capabilities: [{ capability: 'x-ignore-shared', state: false }] };
 const GO_ON_LIMIT_MS = 10_000;
+/** Also what is shared, or was once. */
+const WITH_MEMORY = { capabilities: [{ capability: 'x-ignore-shared', state: false }] };
 /** A slow disk. Disks to copy have no limit but the caller's. */
 const SLOWEST_BYTES_PER_MS = 16 * 1024;
 
@@ -102,7 +102,8 @@ async function takeState(
   const limitBytes = Math.ceil(configuration.memoryBytes * (1 + PAGE_SHARE)) + DEVICES_LIMIT_BYTES;
   const write = (state: AsyncIterable<Buffer>) => writeState(deps, draft, machine.record, state, soon);
   await monitor.execute('stop');
-  await monitor.execute('migrate-set-capabilities', MEMORY_GOES_ALONG);
+  // A clone came by a stream without its memory, and would leave by one that says so.
+  await monitor.execute('migrate-set-capabilities', WITH_MEMORY);
   await sendState(clock, monitor, machine, limitBytes, write, soon);
   await writeRecord(draft, machine.record);
   if (kind === 'suspend') return;
