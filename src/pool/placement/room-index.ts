@@ -3,7 +3,7 @@
  *
  * Hosts of one zone with the same labels are a cell. A cell is a grid of buckets: columns by CPU use, rows by room, which is
  * what is free of the scarcest resource, in sixteenths of a typical claim. For each column the rows that are not empty are
- * one word of bits, so a search is some tens of such words, from the coolest column on. Buckets are lists through two arrays.
+ * one word of bits, so a search is some tens of such words, from the coolest column on. Buckets are lists from host to host.
  *
  *            cool                      hot
  *     row 7  .  .  .  .  .  .  .  .  .  .
@@ -23,6 +23,11 @@ const STEPS_A_TYPICAL_CLAIM = 16;
 const TRIES = 4;
 /** Of a bucket all, for a claim that found nothing else. */
 export const EVERY = Number.MAX_SAFE_INTEGER;
+const NEXT = 0;
+const PREVIOUS = 1;
+const BUCKET = 2;
+const CELL = 3;
+const LINKS = 4;
 /** 8 KiB each. */
 const MAX_CELLS = 4096;
 
@@ -41,10 +46,8 @@ export class RoomIndex {
   readonly #cellsOfZone = new Map<number, Cell[]>();
   /** Which zones there are. */
   readonly zones: number[] = [];
-  readonly #cellOf: Int32Array;
-  readonly #bucketOf: Int32Array;
-  readonly #next: Int32Array;
-  readonly #previous: Int32Array;
+  /** Four numbers a host, side by side: they are needed together. */
+  readonly #links: Int32Array;
   readonly #cpuStep: number;
   readonly #memoryStep: number;
   readonly #diskStep: number;
@@ -52,11 +55,7 @@ export class RoomIndex {
   /** @param typicalClaim decides how fast a host is found, not whether. */
   constructor(hosts: HostTable, maxHosts: number, typicalClaim: Claim) {
     this.#hosts = hosts;
-    const places = () => new Int32Array(maxHosts).fill(NOWHERE);
-    this.#cellOf = places();
-    this.#bucketOf = places();
-    this.#next = places();
-    this.#previous = places();
+    this.#links = new Int32Array(maxHosts * LINKS).fill(NOWHERE);
     const step = (amount: number) => Math.max(1, amount / STEPS_A_TYPICAL_CLAIM);
     this.#cpuStep = step(typicalClaim.milliCpus);
     this.#memoryStep = step(typicalClaim.memoryBytes);
@@ -90,22 +89,22 @@ export class RoomIndex {
       this.#hosts.counted(host, COUNT.zone),
       this.#hosts.counted(host, COUNT.labels),
     );
-    this.#cellOf[host] = index;
+    this.#links[host * LINKS + CELL] = index;
     this.#link(host, this.#cells[index] as Cell, this.#bucket(host));
   }
 
   remove(host: HostNumber): void {
-    if (this.#bucketOf[host] === NOWHERE) return;
-    this.#unlink(host, this.#cells[this.#cellOf[host] as number] as Cell);
+    if (this.#links[host * LINKS + BUCKET] === NOWHERE) return;
+    this.#unlink(host, this.#cells[this.#links[host * LINKS + CELL] as number] as Cell);
   }
 
   /** To be called after each change to what a host has free or uses. */
   update(host: HostNumber): void {
-    const before = this.#bucketOf[host] as number;
+    const before = this.#links[host * LINKS + BUCKET] as number;
     if (before === NOWHERE) return;
     const bucket = this.#bucket(host);
     if (bucket === before) return;
-    const cell = this.#cells[this.#cellOf[host] as number] as Cell;
+    const cell = this.#cells[this.#links[host * LINKS + CELL] as number] as Cell;
     this.#unlink(host, cell);
     this.#link(host, cell, bucket);
   }
@@ -161,7 +160,7 @@ export class RoomIndex {
     for (let left = tries; host !== NOWHERE && left > 0; left -= 1) {
       const isCooler = best === NOWHERE || this.#hosts.use(host) < this.#hosts.use(best);
       if (isCooler && this.#hosts.hasRoom(host, claim)) best = host;
-      host = this.#next[host] as number;
+      host = this.#links[host * LINKS + NEXT] as number;
     }
     return best;
   }
@@ -178,21 +177,21 @@ export class RoomIndex {
 
   #link(host: number, cell: Cell, bucket: number): void {
     const head = cell.heads[bucket] as number;
-    this.#bucketOf[host] = bucket;
-    this.#previous[host] = NOWHERE;
-    this.#next[host] = head;
+    this.#links[host * LINKS + BUCKET] = bucket;
+    this.#links[host * LINKS + PREVIOUS] = NOWHERE;
+    this.#links[host * LINKS + NEXT] = head;
     cell.heads[bucket] = host;
     if (head === NOWHERE) setBit(cell.rows, bucket);
-    else this.#previous[head] = host;
+    else this.#links[head * LINKS + PREVIOUS] = host;
   }
 
   #unlink(host: number, cell: Cell): void {
-    const bucket = this.#bucketOf[host] as number;
-    const next = this.#next[host] as number;
-    const previous = this.#previous[host] as number;
-    this.#bucketOf[host] = NOWHERE;
-    if (next !== NOWHERE) this.#previous[next] = previous;
-    if (previous !== NOWHERE) this.#next[previous] = next;
+    const bucket = this.#links[host * LINKS + BUCKET] as number;
+    const next = this.#links[host * LINKS + NEXT] as number;
+    const previous = this.#links[host * LINKS + PREVIOUS] as number;
+    this.#links[host * LINKS + BUCKET] = NOWHERE;
+    if (next !== NOWHERE) this.#links[next * LINKS + PREVIOUS] = previous;
+    if (previous !== NOWHERE) this.#links[previous * LINKS + NEXT] = next;
     else {
       cell.heads[bucket] = next;
       if (next === NOWHERE) clearBit(cell.rows, bucket);
