@@ -38,7 +38,7 @@ export async function measureAdoption(
   const parts = new CloseStack(clock, 60_000);
   const limit = AbortSignal.any([signal, AbortSignal.timeout(PATIENCE_MS)]);
   const start = () =>
-    EdgeUnderTest.start(clock, folder, [SITE], {
+    EdgeUnderTest.start(clock, folder, [{ ...SITE, maxVms: count }], {
       allowUntrustedOnTcg: true,
       accelerator: 'tcg',
       warmLimit: '0 B',

@@ -19,6 +19,8 @@ export interface EdgeSite {
   readonly upstreamPort: number;
   /** Whether its origin may have VMs started. */
   readonly mayOffload: boolean;
+  /** How many; as the configuration has it when absent. */
+  readonly maxVms?: number;
 }
 
 /** Runs the command `orilla` to its end. */
@@ -157,8 +159,8 @@ pool: ${JSON.stringify(pool)}
 control: { listen: "127.0.0.1:0" }
 `;
 
-const originConfiguration = ({ name, host, upstreamPort, mayOffload }: EdgeSite): string => `\
+const originConfiguration = ({ name, host, upstreamPort, mayOffload, maxVms }: EdgeSite): string => `\
     ${name}:
       hosts: [${host}]
       upstream: http://127.0.0.1:${upstreamPort}
-${mayOffload ? `      offload: { tokenFile: ${name}.token }\n` : ''}`;
+${mayOffload ? `      offload: ${JSON.stringify({ tokenFile: `${name}.token`, maxVms })}\n` : ''}`;

@@ -1,4 +1,5 @@
 import { open, rm } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { hasCode, messageOf } from '../../../base/index.ts';
 import type { MachineDisk } from '../../disks/machine-disk.ts';
@@ -10,6 +11,7 @@ import type { QemuMachineDeps } from './qemu-machine.ts';
 import { templateKey } from './template-key.ts';
 import { bootTemplate, type TemplateBoot } from './template-maker.ts';
 import { type Template, TemplateStore } from './template-store.ts';
+import { Turns } from './turns.ts';
 import { WarmMachines, type WarmMachinesDeps, type WarmRequest } from './warm-machines.ts';
 
 /** How often a template that comes to nothing is tried, in one process of ours. */
@@ -30,6 +32,8 @@ export class Templates {
   /** By the key of a template: how often it came to nothing. */
   readonly #failures = new Map<string, number>();
   readonly #keeping = new Set<Promise<void>>();
+  /** Clones need processors: with many at once, each would take too long, and its template would be thrown away for it. */
+  readonly #turns = new Turns(availableParallelism());
   readonly #warm: WarmMachines | undefined;
 
   constructor(deps: TemplatesDeps, folder: string) {
@@ -153,6 +157,9 @@ export class Templates {
     accelerator: Accelerator,
     signal: AbortSignal,
   ): Promise<StartedMachine | undefined> {
+    if (!(await this.#store.find(key))) return undefined;
+    using _turn = await this.#turns.take(signal);
+    // The one before may have found that it is no good.
     const template = await this.#store.find(key);
     if (!template) return undefined;
     const spec = await identify();
