@@ -106,7 +106,7 @@ export class Pool implements Closable {
         library: this.#library,
         snapshots,
         saved: this.#saved,
-        furnish: ({ name }, place, signal) => this.#guests.applications.bringTo(name, place, signal),
+        furnish: ({ name }, place, signal) => this.#guests.furnish(name, place, signal),
         quiet: async (vm) => this.#quiet?.(vm),
         checkRoom: (vm) => this.#requests.checkRoom(vm),
         onChange: (change) => {

@@ -1,7 +1,7 @@
-import type { Clock, Closable, Random } from '../base/index.ts';
+import { type Clock, type Closable, messageOf, type Random } from '../base/index.ts';
 import type { Store } from '../platform/store/index.ts';
 import type { Log } from '../platform/telemetry/index.ts';
-import { ApplicationInstaller } from './applications/application-installer.ts';
+import { ApplicationInstaller, type GuestPlace } from './applications/application-installer.ts';
 import { ApplicationLibrary } from './applications/application-library.ts';
 import type { ApplicationStore } from './applications/application-store.ts';
 import type { InstalledApplication } from './applications/application-table.ts';
@@ -10,6 +10,7 @@ import type { DeployRequest } from './applications/deploy-request.ts';
 import { poolError } from './errors.ts';
 import type { ExecOptions, ExecOutcome } from './guest-commands/guest-commands.ts';
 import { GuestConnections } from './guest-commands/guest-connections.ts';
+import type { Machine, MachineOrigin } from './hypervisor/hypervisor.ts';
 import type { ImageRefPolicy } from './images/image-ref.ts';
 import type { Operations } from './operations.ts';
 import { type HttpProbe, probeHttp } from './readiness.ts';
@@ -36,6 +37,12 @@ export interface VmGuestsOptions {
   readonly policyFor: (owner: string) => ImageRefPolicy;
   /** What an application may take to its first answer. */
   readonly readyTimeoutMs: number;
+}
+
+/** A guest that answers for the first time since its machine was started or taken over. */
+export interface StartedPlace extends GuestPlace {
+  /** Absent when it was taken over. */
+  readonly origin?: MachineOrigin | undefined;
 }
 
 /** What is done in the guests of VMs that run: programs, and applications in the place of what their images serve. */
@@ -66,6 +73,12 @@ export class VmGuests implements Closable {
     );
   }
 
+  /** Puts into a guest that answers what is wanted there; one that was asleep is told the time first. */
+  async furnish(vm: string, place: StartedPlace, signal: AbortSignal): Promise<void> {
+    if (place.origin === 'saved') await this.#setClock(vm, place.machine);
+    await this.applications.bringTo(vm, place, signal);
+  }
+
   async deploy(request: DeployRequest, once: Once | undefined): Promise<Operation> {
     const { vm, owner } = request;
     const { version } = this.#findOwn(vm, owner).versions.current;
@@ -88,6 +101,16 @@ export class VmGuests implements Closable {
   async close(): Promise<void> {
     await this.applications.close();
     await this.#connections.close();
+  }
+
+  /** A guest that does not take it goes on with the time at which it was suspended. */
+  async #setClock(vm: string, machine: Machine): Promise<void> {
+    const { clock, log } = this.#deps;
+    try {
+      await this.#connections.to(machine).setTime(clock.nowMs());
+    } catch (error) {
+      log.info({ vm, reason: messageOf(error) }, "a resumed guest's clock was not set");
+    }
   }
 
   #findOwn(name: string, owner: string): VersionedVm {

@@ -1,7 +1,6 @@
 import { type Clock, type CodedError, hasCode, messageOf } from '../base/index.ts';
 import type { Log } from '../platform/telemetry/index.ts';
 import { AnswerLimit } from './answer-limit.ts';
-import type { GuestPlace } from './applications/application-installer.ts';
 import type { HeldGuest } from './applications/applications.ts';
 import { checkMemory } from './capacity.ts';
 import type { MachineDisk } from './disks/machine-disk.ts';
@@ -11,6 +10,7 @@ import type { StoredImage } from './images/image-store.ts';
 import { type HttpProbe, untilReady, untilUnresponsive } from './readiness.ts';
 import type { SavedMachines } from './saved-machines.ts';
 import type { Configuration, Vm } from './schema.ts';
+import type { StartedPlace } from './vm-guests.ts';
 import { initialState, suspendedState, transition, type VmEvent, type VmState } from './vm-state.ts';
 
 /** What is wanted of one version of a VM. */
@@ -48,7 +48,7 @@ export interface SupervisorDeps {
   /** Where it is kept while it is suspended. */
   readonly saved: Pick<SavedMachines, 'folderOf' | 'find' | 'forget'>;
   /** Puts into a guest that answers what is wanted there beside its image. */
-  readonly furnish: (spec: VmSpec, place: GuestPlace, signal: AbortSignal) => Promise<void>;
+  readonly furnish: (spec: VmSpec, place: StartedPlace, signal: AbortSignal) => Promise<void>;
   /** Called after every change of phase. */
   readonly onChange: (supervisor: VmSupervisor, previous: VmState['phase']) => void;
 }
@@ -334,9 +334,10 @@ export class VmSupervisor {
     }
   }
 
-  async #furnish(machine: Machine, image: StoredImage, signal: AbortSignal): Promise<void> {
+  async #furnish(machine: Machine | StartedMachine, image: StoredImage, signal: AbortSignal): Promise<void> {
     this.#image = image;
-    await this.#deps.furnish(this.#spec, { machine, manifest: image.manifest }, signal);
+    const origin = 'origin' in machine ? machine.origin : undefined;
+    await this.#deps.furnish(this.#spec, { machine, manifest: image.manifest, origin }, signal);
   }
 
   /** A guest that is to end, and has a disk, may bring to it what it has in memory only. */

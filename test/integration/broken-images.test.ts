@@ -200,6 +200,8 @@ needs('qemu-system-x86_64')('an image that cannot serve', () => {
       /no room in .*images for the image/.test(reason),
     );
     expect((await provider.get('web')).reason).toMatch(/no room in/);
+    // Nothing was begun: the database has the room that is left.
+    expect(origin.imageFetches.filter((file) => file.startsWith('web/'))).not.toContain('web/vmlinuz');
     expect(await full.visit(PHOTOS)).toMatchObject({ status: 200, servedBy: 'origin' });
     expect(await provider.remove('web')).toBe(204);
     expect(await full.stop()).toMatchObject({ code: 0 });

@@ -130,6 +130,12 @@ needs('qemu-system-x86_64')('a machine that is saved', () => {
     ]);
   });
 
+  test('powers off in order when its guest is asked to', async () => {
+    const machine = await start(specOf(await newVm()));
+    await machine.shutDown(PATIENCE_MS);
+    expect(await machine.exited).toMatch(/status 0/);
+  });
+
   test('shows nothing of its memory on the disk, and takes no more room than it uses', async () => {
     const vm = await newVm();
     const machine = await start(specOf(vm));

@@ -56,6 +56,18 @@ needs('qemu-system-x86_64')('the command line to a VM that runs', () => {
     expect((await vm('exec', 'films', '--', 'true')).stderr).toContain('no VM is named');
   });
 
+  test('suspends and resumes it: it goes on as it was, and knows what time it is [desktop D6]', async () => {
+    const script = 'echo kept >/run/word; date -s @1000000000';
+    expect(await vm('exec', 'photos', '--', 'sh', '-c', script)).toMatchObject({ code: 0 });
+    expect(await vm('suspend', 'photos')).toMatchObject({ code: 0 });
+    expect(await vm('resume', 'photos')).toMatchObject({ code: 0 });
+    await edge.untilPhase('photos', 'ready');
+    const { stdout } = await vm('exec', 'photos', '--', 'sh', '-c', 'cat /run/word; date +%s');
+    const [word, seconds] = stdout.split('\n');
+    expect(word).toBe('kept');
+    expect(Math.abs(Number(seconds) - Date.now() / 1000)).toBeLessThan(60);
+  });
+
   test('makes keys and packs a folder, puts it into the VM, finds it there after kill -9, and takes it out again [gateway G14]', async () => {
     const site = join(folder, 'site');
     await mkdir(join(site, 'www'), { recursive: true });

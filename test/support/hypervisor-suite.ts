@@ -211,6 +211,7 @@ export function hypervisorSuite(make: () => Hypervisor, specOf: (name: string) =
 
   it('is ended when it does not power off by itself in its time', async () => {
     const machine = await startReady(make(), 'deaf');
+    process.kill(machine.pid, 'SIGSTOP');
     const beforeMs = systemClock.monotonicMs();
     await machine.shutDown(300);
     expect(await machine.exited).toMatch(/SIGKILL/);

@@ -17,13 +17,13 @@ import type {
 
 /**
  * The guest: an HTTP server that tells its name, keeps what it is told in its memory (`/cgi-bin/memory`), holds an answer
- * back, or breaks off, as the path asks. It powers off when it is asked to, unless it is deaf.
+ * back, or breaks off, as the path asks. It powers off when it is asked to.
  */
 const GUEST = `
 const { createServer } = require('node:http');
 const [, name, remembered] = process.argv;
 let memory = remembered ?? '';
-process.on('SIGTERM', () => { if (!name.startsWith('deaf')) process.exit(0); });
+process.on('SIGTERM', () => process.exit(0));
 const server = createServer(async (request, response) => {
   const path = request.url.split('?')[0];
   if (path === '/cgi-bin/memory') {

@@ -11,6 +11,10 @@ import {
   SqliteIntrospector,
   SqliteQueryCompiler,
 } from 'kysely';
+import { storeError } from './errors.ts';
+
+/** https://www.sqlite.org/rescode.html */
+const SQLITE_FULL = 13;
 
 /** Kysely over `node:sqlite`: one connection, which Kysely gives to one user at a time. */
 export class NodeSqliteDialect implements Dialect {
@@ -92,9 +96,14 @@ class NodeSqliteConnection implements DatabaseConnection {
   async executeQuery<Row>(query: CompiledQuery): Promise<QueryResult<Row>> {
     const statement = this.#database.prepare(query.sql);
     const parameters = query.parameters as readonly SQLInputValue[];
-    if (statement.columns().length > 0) return { rows: statement.all(...parameters) as Row[] };
-    const { changes, lastInsertRowid } = statement.run(...parameters);
-    return { rows: [], numAffectedRows: BigInt(changes), insertId: BigInt(lastInsertRowid) };
+    try {
+      if (statement.columns().length > 0) return { rows: statement.all(...parameters) as Row[] };
+      const { changes, lastInsertRowid } = statement.run(...parameters);
+      return { rows: [], numAffectedRows: BigInt(changes), insertId: BigInt(lastInsertRowid) };
+    } catch (error) {
+      if ((error as { errcode?: number }).errcode !== SQLITE_FULL) throw error;
+      throw storeError('store_full', 'there is no room for the database: its disk is full', error);
+    }
   }
 
   async *streamQuery<Row>(query: CompiledQuery): AsyncIterableIterator<QueryResult<Row>> {

@@ -43,7 +43,7 @@ describe('a store in a SQLite file', () => {
     const filling = store.transaction((transaction) =>
       sql`create table big as select randomblob(1000000) as octets`.execute(transaction),
     );
-    await expect(filling).rejects.toThrow(/full/);
+    await expect(filling).rejects.toMatchObject({ code: 'store_full', status: 507 });
   });
 
   test('has SQLite write through to the disk before it answers', async () => {

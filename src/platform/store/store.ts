@@ -1,13 +1,8 @@
 import { DatabaseSync } from 'node:sqlite';
 import { Kysely, sql } from 'kysely';
-import { CodedError, defineErrors, messageOf } from '../../base/index.ts';
+import { type CodedError, hasCode, messageOf } from '../../base/index.ts';
+import { storeError } from './errors.ts';
 import { NodeSqliteDialect } from './sqlite-dialect.ts';
-
-const storeError = defineErrors({
-  store_in_use: 409,
-  store_newer: 500,
-  store_unusable: 500,
-});
 
 /**
  * One step of a capability's tables. Steps run in the order in which they are handed in, each in a transaction of its
@@ -29,6 +24,8 @@ export interface Store<Tables> extends AsyncDisposable {
   /**
    * Runs `work` in a transaction: all of it is kept, or, when it throws, nothing. Inside, only `transaction` is used: `db`
    * waits until it is over.
+   *
+   * @throws `store_full` when its disk is, and what `work` throws.
    */
   transaction<Result>(work: (transaction: Kysely<Tables>) => Promise<Result>): Promise<Result>;
   close(): Promise<void>;
@@ -50,7 +47,7 @@ export async function openStore<Tables>(
     await migrate(db as Kysely<unknown>, migrations, location);
   } catch (error) {
     await db.destroy().catch(() => undefined);
-    throw error instanceof CodedError ? error : unusable(location, error);
+    throw hasCode(error) && error.code !== 'store_full' ? error : unusable(location, error);
   }
   const close = () => db.destroy();
   return {

@@ -9,6 +9,8 @@ const ANSWER_LIMIT_MS = 10_000;
 /** It answers in 20 ms when it is there; one that is just being started may take longer. */
 const PING_LIMIT_MS = 5000;
 const REFUSAL_LIMIT_MS = 300;
+/** Later it would not be the time any more. */
+const SET_TIME_LIMIT_MS = 1000;
 /** QEMU's agent collects 16 MiB of each output (`GUEST_EXEC_MAX_OUTPUT`), and gives them in base64. */
 const OUTPUTS_LIMIT_BYTES = 2 * Math.ceil((16 * 2 ** 20 * 4) / 3) + 64 * 1024;
 /** In base64 in a line; the agent takes lines of some MiB. */
@@ -92,7 +94,8 @@ export class AgentCommands implements GuestCommands {
   }
 
   async setTime(nowMs: number): Promise<void> {
-    await this.#ask('guest-set-time', { time: Math.floor(nowMs) * 1e6 }, z.unknown());
+    const options = { limitMs: SET_TIME_LIMIT_MS };
+    await this.#channel.ask('guest-set-time', { time: Math.floor(nowMs) * 1e6 }, options);
   }
 
   async shutDown(): Promise<void> {

@@ -35,6 +35,7 @@ export interface GuestCommands {
   exec(argv: readonly string[], options: ExecOptions): Promise<ExecOutcome>;
   /** Writes a file of its own making, or over one that is there. @throws `guest_command_failed`, `guest_agent_missing`. */
   writeFile(path: string, content: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void>;
+  /** @throws `guest_agent_missing` when it has not answered within a second, `guest_command_failed`. */
   setTime(nowMs: number): Promise<void>;
   /** Asks the guest to power off; resolves when it has heard that. */
   shutDown(): Promise<void>;

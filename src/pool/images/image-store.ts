@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import { constants } from 'node:fs';
-import { link, mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { link, mkdir, open, readdir, readFile, rename, rm, stat, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Clock, type Random, randomId, systemCode } from '../../base/index.ts';
+import { type Clock, formatBytes, type Random, randomId, systemCode } from '../../base/index.ts';
 import { identifyProcess, isRunning } from '../../platform/process/index.ts';
 import { poolError } from '../errors.ts';
 import type { Image, ImageFile, ImageManifest } from '../schema.ts';
@@ -33,6 +33,8 @@ export interface ImportOptions {
 
 /** Holds names and digests only; a real one has about 1 KiB. */
 const MANIFEST_LIMIT_BYTES = 64 * 1024;
+/** Stays free for what else is written: the database's log grows to 4 MiB. */
+const SPARE_BYTES = 4 * 2 ** 20;
 /** In an image's folder: the operator brought it. No file of an image has such a name. */
 const TRUSTED_MARK = '.trusted';
 
@@ -155,10 +157,11 @@ export class ImageStore {
     const present = await this.find(digest);
     if (present) return present;
 
-    await mkdir(incoming);
     const files = filesOf(manifest);
     const totalBytes = files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
     const held = await this.#heldFiles();
+    await this.#checkRoom(source, manifest, held);
+    await mkdir(incoming);
     let doneBytes = 0;
     const advance = (sizeBytes: number) => {
       doneBytes += sizeBytes;
@@ -176,6 +179,20 @@ export class ImageStore {
     await syncDirectory(incoming);
     await this.#publish(incoming, digest);
     return storedImage(this.#directoryOf(digest), digest, manifest, this.#clock.nowMs(), false);
+  }
+
+  /** A disk that an image has filled before it was found not to fit has no room for the database meanwhile. */
+  async #checkRoom(source: ImageSource, manifest: ImageManifest, held: Map<string, string>): Promise<void> {
+    const missing = filesOf(manifest).filter(({ sha256 }) => !held.has(sha256));
+    const joined = manifest.initrd.length > 1 ? manifest.initrd : [];
+    const wantedBytes = [...missing, ...joined].reduce((sum, { sizeBytes }) => sum + sizeBytes, SPARE_BYTES);
+    const { bavail, bsize } = await statfs(this.#folder);
+    if (bavail * bsize >= wantedBytes) return;
+    throw poolError(
+      'disk_full',
+      `no room in ${this.#folder} for the image ${source.description}: it needs ${formatBytes(wantedBytes)}; ` +
+        `there are ${formatBytes(bavail * bsize)} free`,
+    );
   }
 
   async #publish(incoming: string, digest: string): Promise<void> {

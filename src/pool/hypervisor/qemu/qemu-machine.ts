@@ -1,5 +1,6 @@
 import { basename, join } from 'node:path';
 import { type Clock, deadline } from '../../../base/index.ts';
+import { AgentCommands } from '../../guest-commands/agent-commands.ts';
 import type { Machine } from '../hypervisor.ts';
 import { type SaveableMachine, type SaverDeps, saveMachine } from './machine-saver.ts';
 import type { QemuLauncher } from './qemu-launcher.ts';
@@ -49,26 +50,37 @@ export function qemuMachine(
     },
     snapshot: (folder, signal) => saveMachine(deps, machine, 'snapshot', folder, signal),
     shutDown: async (limitMs) => {
-      await powerDown(clock, machine, limitMs);
+      await powerDown(deps, machine, limitMs);
       await stop();
     },
   };
 }
 
-/** Presses the guest's power button, and waits for what it makes of that. */
-async function powerDown(clock: Clock, { qemu, directory }: SaveableMachine, limitMs: number): Promise<void> {
+/** Asks the guest's agent and presses its power button, because a guest may hear one only; waits for what comes of that. */
+async function powerDown(
+  deps: QemuMachineDeps,
+  { qemu, directory }: SaveableMachine,
+  limitMs: number,
+): Promise<void> {
+  const { clock } = deps;
   const patience = AbortSignal.any([qemu.ended, deadline(clock, limitMs, 'the guest does not power off')]);
+  const agent = new AgentCommands(deps, join(directory, RUN_FILES.commands));
   try {
-    const monitor = await QmpClient.connect(clock, join(directory, RUN_FILES.monitor), patience);
-    await monitor.execute('system_powerdown').finally(() => monitor.close());
+    await Promise.any([agent.shutDown(), pressPowerButton(clock, directory, patience)]);
+    await new Promise<void>((resolve) => {
+      if (patience.aborted) resolve();
+      else patience.addEventListener('abort', () => resolve(), { once: true });
+    });
   } catch {
-    // A monitor that does not take it has no guest that will: it is ended.
-    return;
+    // Where nobody listens, in the guest or at the monitor, it is ended.
+  } finally {
+    agent.close();
   }
-  await new Promise<void>((resolve) => {
-    if (patience.aborted) resolve();
-    else patience.addEventListener('abort', () => resolve(), { once: true });
-  });
+}
+
+async function pressPowerButton(clock: Clock, directory: string, signal: AbortSignal): Promise<void> {
+  const monitor = await QmpClient.connect(clock, join(directory, RUN_FILES.monitor), signal);
+  await monitor.execute('system_powerdown').finally(() => monitor.close());
 }
 
 /** Until QEMU has ended. */
