@@ -10,7 +10,7 @@ import type { StoredImage } from './images/image-store.ts';
 import { type HttpProbe, untilReady, untilUnresponsive } from './readiness.ts';
 import type { SavedMachines } from './saved-machines.ts';
 import type { Configuration, Vm } from './schema.ts';
-import type { StartedPlace } from './vm-guests.ts';
+import type { StartedPlace } from './started-place.ts';
 import { initialState, suspendedState, transition, type VmEvent, type VmState } from './vm-state.ts';
 
 /** What is wanted of one version of a VM. */

@@ -12,7 +12,7 @@ const LOOK_INTERVAL_MS = 100;
 const LATEST_BLOW_MS = 1500;
 
 /** What may be asked of a VM, and how often in comparison to the others. */
-const OPERATIONS: readonly [keyof TriedVm & string, number][] = [
+const OPERATIONS: readonly [keyof TriedVm, number][] = [
   ['load', 4],
   ['write', 5],
   ['change', 3],
@@ -88,21 +88,21 @@ export class BadDays {
       const { vms } = await orilla.current.status();
       const pids = vms.flatMap(({ pid }) => pid ?? []);
       const machines = host.look();
-      const ids = machines.map(({ id }) => id);
+      const ids = new Set(machines.map(({ id }) => id));
       const names = vms.map(({ name }) => name);
       const suspended = vms.filter(({ phase }) => phase === 'suspended');
       const isUsed = (folder: string, file: string) =>
         file === 'snapshots' ||
         suspended.some(({ name, version }) => name === folder && file === `suspended-${version}`);
       return [
-        ...machines.filter(({ pid }) => !pids.includes(pid)).map(({ id }) => `QEMU ${id}`),
+        ...machines.filter(({ pid }) => !pids.has(pid)).map(({ id }) => `QEMU ${id}`),
         ...pids
           .filter((pid) => !machines.some((machine) => machine.pid === pid))
           .map((pid) => `no QEMU ${pid}`),
         ...host.orphanedLinks().map((link) => `link ${link}`),
         ...host
           .namesIn('run')
-          .filter((id) => !ids.includes(id))
+          .filter((id) => !ids.has(id))
           .map((id) => `run/${id}`),
         ...host
           .namesIn('vms')
