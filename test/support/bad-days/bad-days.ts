@@ -95,7 +95,7 @@ export class BadDays {
         file === 'snapshots' ||
         suspended.some(({ name, version }) => name === folder && file === `suspended-${version}`);
       return [
-        ...machines.filter(({ pid }) => !pids.has(pid)).map(({ id }) => `QEMU ${id}`),
+        ...machines.filter(({ pid }) => !pids.includes(pid)).map(({ id }) => `QEMU ${id}`),
         ...pids
           .filter((pid) => !machines.some((machine) => machine.pid === pid))
           .map((pid) => `no QEMU ${pid}`),
