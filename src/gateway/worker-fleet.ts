@@ -301,7 +301,9 @@ export class WorkerFleet implements DataPlane {
     }
     const member: Member = { pid, link, appliedId: -1, uses: [] };
     if (options === undefined) {
-      sendMessage(link, { type: 'start', options: this.#workerOptions });
+      // One that takes the place of another knows all sites before it takes its first connection.
+      const snapshot = this.#snapshotId > 0 ? this.#snapshot : undefined;
+      sendMessage(link, { type: 'start', options: this.#workerOptions, snapshot });
       return member;
     }
     // The first that is met says which ports the kernel chose; the others have the same.

@@ -113,15 +113,18 @@ needs('qemu-system-x86_64')('the command line to a VM that runs', () => {
     const lines = await auditLines();
     const ended = lines.filter(({ outcome }) => outcome !== 'begun');
     expect(ended.map(({ who, what, object, outcome }) => [who, what, object, outcome])).toEqual([
+      ['origin:photos', 'load', 'photos', 'done'],
       ['operator', 'exec', 'photos', 'done'],
       ['operator', 'exec', 'photos', 'guest_command_timeout'],
       ['operator', 'exec', 'photos', 'done'],
       ['operator', 'exec', 'films', 'vm_not_found'],
+      ['operator', 'exec', 'photos', 'done'],
+      ['operator', 'exec', 'photos', 'done'],
       ['operator', 'deploy', 'photos', 'done'],
       ['operator', 'withdraw', 'photos', 'done'],
       ['operator', 'stop', 'photos', 'done'],
     ]);
     expect(lines).toHaveLength(2 * ended.length);
-    expect(JSON.parse(ended[0]?.['argv'] ?? '')).toContain('$(reboot) "\'\n');
+    expect(JSON.parse(ended[1]?.['argv'] ?? '')).toContain('$(reboot) "\'\n');
   });
 });

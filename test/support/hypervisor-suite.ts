@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { truncate, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -164,6 +165,18 @@ export function hypervisorSuite(make: () => Hypervisor, specOf: (name: string) =
       await expect(machine.suspend(saved, signal())).rejects.toThrow();
       expect(await remembered(machine)).toBe('still here');
       await machine.stop();
+    });
+
+    it('and is killed over it, says so', async () => {
+      const { hypervisor, disks, saved } = await home();
+      const machine = await startReady(hypervisor, 'killed', { disks });
+      process.kill(machine.pid, 'SIGSTOP');
+      const suspending = expect(machine.suspend(saved, signal())).rejects.toMatchObject({
+        code: 'machine_failed',
+      });
+      process.kill(machine.pid, 'SIGKILL');
+      await suspending;
+      expect(existsSync(saved)).toBe(false);
     });
 
     it('cannot go on from nothing, from something else, or with another configuration', async () => {

@@ -140,7 +140,11 @@ async function saveMemory(
   const draft = join(dirname(folder), `.${basename(folder)}`);
   await rm(draft, { recursive: true, force: true });
   await mkdir(draft, { recursive: true });
-  const memory = await (await fetch(`http://127.0.0.1:${port}/cgi-bin/memory`, { signal })).text();
+  const memory = await fetch(`http://127.0.0.1:${port}/cgi-bin/memory`, { signal })
+    .then((answer) => answer.text())
+    .catch((error: unknown) => {
+      throw poolError('machine_failed', 'the process ended while it was saved', error);
+    });
   await writeFile(join(draft, 'state'), JSON.stringify({ memory, configuration }));
   await copyDisks(disks, join(draft, 'disks'), signal);
   await rm(folder, { recursive: true, force: true });

@@ -39,6 +39,8 @@ export class RawDataPlane implements DataPlane, Closable {
   readonly #tls: TlsFront;
   readonly #foreign: ForeignFront;
   readonly #connections = new Set<Connection>();
+  /** Those who came before it was known where requests go; to tell them that there is no such site would be wrong. */
+  #early: Socket[] | undefined = [];
   #onEmpty: (() => void) | undefined;
   #timer: Disposable | undefined;
   #closing: Promise<void> | undefined;
@@ -51,13 +53,18 @@ export class RawDataPlane implements DataPlane, Closable {
     this.#server.maxConnections = CONNECTION_LIMIT;
   }
 
-  /** @throws `port_taken`, `cannot_listen`, `access_log_unusable` */
+  /**
+   * @param snapshot with which it begins; without one, clients wait until the first is applied.
+   * @throws `port_taken`, `cannot_listen`, `access_log_unusable`
+   */
   static async start(
     deps: DataPlaneDeps,
     listen: Listen,
     { sharesPorts = false, https, foreign = {}, accessLog }: RawDataPlaneOptions = {},
+    snapshot?: RouteSnapshot,
   ): Promise<RawDataPlane> {
     const plane = new RawDataPlane(deps);
+    if (snapshot) plane.apply(snapshot);
     try {
       await listenOn(plane.#server, listen, sharesPorts, deps.log);
       if (https) await plane.#tls.listen(https, sharesPorts);
@@ -114,6 +121,9 @@ export class RawDataPlane implements DataPlane, Closable {
     this.#plane.apply(snapshot);
     this.#tls.use(snapshot.certificates ?? []);
     this.#foreign.apply(snapshot);
+    const early = this.#early ?? [];
+    this.#early = undefined;
+    for (const socket of early) this.#accept(socket);
   }
 
   /** Takes no new connection, lets what is under way end for at most 10 s, then ends it. */
@@ -128,6 +138,7 @@ export class RawDataPlane implements DataPlane, Closable {
     this.#tls.stop();
     this.#foreign.stop();
     for (const connection of this.#connections) connection.close();
+    for (const socket of this.#early ?? []) socket.destroy();
     if (this.#connections.size > 0) {
       await new Promise<void>((resolve) => {
         this.#onEmpty = resolve;
@@ -143,6 +154,10 @@ export class RawDataPlane implements DataPlane, Closable {
   }
 
   #accept(accepted: Socket): void {
+    if (this.#early) {
+      this.#early.push(accepted);
+      return;
+    }
     const socket = readAccepted(accepted, (octets) => connection.onOctets(octets));
     const connection: Http1ClientConnection = new Http1ClientConnection(this.#plane, socket, this, 'http');
     this.take(connection);

@@ -30,8 +30,12 @@ const isRecord = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null;
 
 export type ToWorker =
-  /** Listen so. Comes once, before any snapshot. */
-  | { readonly type: 'start'; readonly options: WorkerOptions }
+  /** Listen so. Comes once, before any snapshot but the one with which to begin. */
+  | {
+      readonly type: 'start';
+      readonly options: WorkerOptions;
+      readonly snapshot?: SnapshotData | undefined;
+    }
   | { readonly type: 'snapshot'; readonly id: number; readonly snapshot: SnapshotData }
   /** Tell what was counted. */
   | { readonly type: 'report'; readonly id: number }

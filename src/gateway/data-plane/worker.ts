@@ -71,7 +71,7 @@ class Worker {
   async #onMessage(message: ToWorker): Promise<void> {
     switch (message.type) {
       case 'start':
-        await this.#start(message.options);
+        await this.#start(message);
         return;
       case 'snapshot':
         this.#plane?.apply(fromSnapshotData(message.snapshot));
@@ -85,7 +85,7 @@ class Worker {
     }
   }
 
-  async #start(options: WorkerOptions): Promise<void> {
+  async #start({ options, snapshot }: Extract<ToWorker, { type: 'start' }>): Promise<void> {
     try {
       this.#plane = await RawDataPlane.start(
         {
@@ -101,6 +101,7 @@ class Worker {
         },
         options.listen,
         options.more,
+        snapshot && fromSnapshotData(snapshot),
       );
       this.#options = this.#plane.chosen(options.listen, options.more);
       this.#send({ type: 'listening', options: this.#options });
