@@ -24,6 +24,7 @@ const PLAN = {
   coldRuns: 3,
   coldStartsARun: 15,
   fetchedStarts: 10,
+  newImageStarts: 5,
   servingRuns: 3,
   requestsARun: 1000,
   pairsARun: 200,
@@ -37,6 +38,7 @@ function scaled(scale: number): typeof PLAN {
     ...PLAN,
     coldStartsARun: of(PLAN.coldStartsARun),
     fetchedStarts: of(PLAN.fetchedStarts),
+    newImageStarts: of(PLAN.newImageStarts),
     requestsARun: of(PLAN.requestsARun),
     pairsARun: of(PLAN.pairsARun),
     kills: of(PLAN.kills),
@@ -62,6 +64,7 @@ async function measure(
     stored.push(await measureColdStarts(stage, 'stored', plan.coldStartsARun));
   }
   const fetched = await measureColdStarts(stage, 'fetched', plan.fetchedStarts);
+  const newImage = await measureColdStarts(stage, 'new', plan.newImageStarts);
 
   const serving: Serving[] = [];
   const firstBytes: FirstBytes[] = [];
@@ -78,10 +81,10 @@ async function measure(
   return {
     accelerator,
     figures: [
-      ...coldStartFigures({ stored, fetched, imageBytes }),
+      ...coldStartFigures({ stored, fetched, newImage, imageBytes }),
       ...servingFigures({ serving, firstBytes, quietRestartsMs }),
       ...killFigures({ rounds, answerMs }),
     ],
-    samples: { plan, warmUp, stored, fetched, serving, firstBytes, quietRestartsMs, rounds },
+    samples: { plan, warmUp, stored, fetched, newImage, serving, firstBytes, quietRestartsMs, rounds },
   };
 }

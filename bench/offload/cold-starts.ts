@@ -1,3 +1,6 @@
+import { readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { dataFolder } from '../../src/edge/index.ts';
 import { orilla } from '../support/edge-under-test.ts';
 import { answerer } from '../support/verdict.ts';
 import type { Asked } from '../support/visitor.ts';
@@ -5,7 +8,10 @@ import { SITE_HOST, type Stage, VM_NAME } from './stage.ts';
 
 /** One start of a VM that was not there, from the request that was the reason for it. */
 export interface ColdStart {
-  readonly image: 'stored' | 'fetched';
+  /** `new`: nobody ever ran it here, so that there is no template of it. */
+  readonly image: 'stored' | 'fetched' | 'new';
+  /** How its machine came to be. */
+  readonly origin: string;
   /** From the first request to the head of the first answer that the VM gave, as the visitor sees it. */
   readonly firstByteMs: number;
   /** Requests that the visitor made until then: 2 when the origin held the first one back and redirected it. */
@@ -20,7 +26,10 @@ export interface ColdStart {
 
 const VISITOR_PATIENCE_MS = 180_000;
 
-/** Stops the VM and visits the site, over and over. With `fetched` the image is removed in between, too. */
+/**
+ * Stops the VM and visits the site, over and over. With `fetched` the image is removed in between, too; with `new` the
+ * templates as well, as on an edge that never saw it.
+ */
 export async function measureColdStarts(
   stage: Stage,
   image: ColdStart['image'],
@@ -31,12 +40,17 @@ export async function measureColdStarts(
   for (let done = 0; done < count; done += 1) {
     onProgress(`cold starts, image ${image}`, done, count);
     await origin.unload();
-    if (image === 'fetched') {
+    if (image !== 'stored') {
       await orilla(['image', 'rm', imageDigest, '--data', edge.dataFolder], signal);
     }
+    if (image === 'new') await emptyFolder(dataFolder(edge.dataFolder).templates);
     starts.push(await startCold(stage, image));
   }
   return starts;
+}
+
+async function emptyFolder(folder: string): Promise<void> {
+  for (const name of await readdir(folder)) await rm(join(folder, name), { recursive: true });
 }
 
 async function startCold(stage: Stage, image: ColdStart['image']): Promise<ColdStart> {

@@ -17,9 +17,10 @@ const GUEST = '1 CPU, 192 MiB, image web with the example site';
 export function coldStartFigures(samples: {
   readonly stored: readonly (readonly ColdStart[])[];
   readonly fetched: readonly ColdStart[];
+  readonly newImage: readonly ColdStart[];
   readonly imageBytes: number;
 }): Figure[] {
-  const { stored, fetched, imageBytes } = samples;
+  const { stored, fetched, newImage, imageBytes } = samples;
   const all = stored.flat();
   const size = formatBytes(imageBytes);
   const each = (starts: readonly ColdStart[], value: (start: ColdStart) => number) => starts.map(value);
@@ -30,7 +31,7 @@ export function coldStartFigures(samples: {
         name: 'first_byte_from_new_vm_p95',
         target: 400,
         conditions:
-          `cold boot; ${GUEST}, stored on the edge and in its page cache; from a visitor's request, which the origin ` +
+          `${originsOf(all)}; ${GUEST}, stored on the edge and in its page cache, run here before; from a visitor's request, which the origin ` +
           `holds back until the VM API says ready and redirects, to the head of the VM's answer; ${stored.length} runs ` +
           `of ${stored[0]?.length ?? 0} starts, nearest rank in each`,
       },
@@ -44,6 +45,14 @@ export function coldStartFigures(samples: {
     figure(
       { ...MS, name: 'first_byte_from_new_vm_p50', conditions: `the same ${all.length} starts` },
       each(all, (start) => start.firstByteMs),
+    ),
+    figure(
+      {
+        ...MS,
+        name: 'first_byte_of_new_image_p50',
+        conditions: `the image (${size}) was never here: it is fetched, booted, and its template taken (${originsOf(newImage)})`,
+      },
+      each(newImage, (start) => start.firstByteMs),
     ),
     figure(
       {
@@ -82,6 +91,14 @@ export function coldStartFigures(samples: {
       each(fetched, (start) => start.loadMs),
     ),
   ];
+}
+
+/** How the machines came to be, and how many of each. */
+function originsOf(starts: readonly ColdStart[]): string {
+  const origins = [...new Set(starts.map(({ origin }) => origin))];
+  return origins
+    .map((origin) => `${starts.filter((start) => start.origin === origin).length} by ${origin}`)
+    .join(', ');
 }
 
 export function servingFigures(samples: {
