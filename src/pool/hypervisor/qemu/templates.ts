@@ -74,6 +74,11 @@ export class Templates {
     await (booted.isTaken ? booted.ended : booted.machine.stop());
   }
 
+  /** Removes what was begun by a process that died, and what is of no use any more. */
+  collect(): Promise<void> {
+    return this.#store.collect();
+  }
+
   /** Resolves when all that was made is safe on the disk. */
   async close(): Promise<void> {
     await Promise.all(this.#keeping);
