@@ -1,6 +1,7 @@
 import { readdirSync } from 'node:fs';
 import type { Clock } from '../../../base/index.ts';
 import { endProcess, identifyProcess, type ProcessIdentity } from '../../../platform/process/index.ts';
+import { poolError } from '../../errors.ts';
 import type { RunningQemu } from './qemu-process.ts';
 import { waitAside } from './wait-aside.ts';
 
@@ -44,7 +45,7 @@ export class AdoptedQemu implements RunningQemu {
   }
 
   #end(): void {
-    this.#ended.abort(new Error('QEMU ended'));
+    this.#ended.abort(poolError('machine_failed', 'QEMU ended'));
   }
 }
 

@@ -70,7 +70,7 @@ export async function saveMachine(
   } catch (error) {
     signal.throwIfAborted();
     if (systemCode(error) === 'ENOSPC') throw poolError('disk_full', `no room for ${folder}`, error);
-    if (qemu.ended.aborted) throw poolError('machine_failed', 'the machine ended while it was saved', error);
+    qemu.ended.throwIfAborted();
     throw error;
   } finally {
     monitor.close();

@@ -77,8 +77,10 @@ export class QemuHypervisor implements Hypervisor {
     await this.#templates?.close();
   }
 
-  takeOver(): Promise<LeftMachines> {
-    return takeOverMachines({ ...this.#deps, launcher: this.#launcher }, this.#runFolder);
+  async takeOver(): Promise<LeftMachines> {
+    const left = await takeOverMachines({ ...this.#deps, launcher: this.#launcher }, this.#runFolder);
+    await this.#templates?.collect();
+    return left;
   }
 
   costOf(configuration: Configuration): number {

@@ -62,7 +62,7 @@ export class QemuProcess implements RunningQemu {
     this.#child = child;
     this.exited = new Promise((resolve) => {
       child.once('exit', (status, killer) => {
-        this.#ended.abort(new Error('QEMU ended'));
+        this.#ended.abort(poolError('machine_failed', 'QEMU ended'));
         const reason = killer === null ? `QEMU ended with status ${status}` : `QEMU was ended by ${killer}`;
         resolve({ status, reason });
       });

@@ -11,21 +11,11 @@
  * @module
  */
 import { createHash } from 'node:crypto';
-import {
-  mkdir,
-  open,
-  readdir,
-  readFile,
-  rename,
-  rm,
-  stat,
-  statfs,
-  utimes,
-  writeFile,
-} from 'node:fs/promises';
+import { mkdir, open, readFile, rename, rm, stat, statfs, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { type Clock, systemCode } from '../../../base/index.ts';
+import { namesIn } from '../../../platform/files/index.ts';
 import { poolError } from '../../errors.ts';
 
 const FILES = { record: 'template.json', memory: 'memory', state: 'state', kernel: 'kernel' } as const;
@@ -70,7 +60,7 @@ export class TemplateStore {
     this.#folder = folder;
   }
 
-  /** The template, whole as far as can be told without reading its memory. One that is not is removed. */
+  /** The template, whole as far as can be told without reading its memory. One that is not makes room for the next. */
   async find(key: string): Promise<Template | undefined> {
     const template = templateIn(join(this.#folder, key));
     const unrecorded = this.#unrecorded.get(key);
@@ -80,7 +70,7 @@ export class TemplateStore {
       await utimes(join(template.directory, FILES.record), nowSeconds, nowSeconds);
       return template;
     }
-    await this.discard(key);
+    // It is not removed here: another start may just have begun the next in its place.
     return undefined;
   }
 
@@ -128,7 +118,7 @@ export class TemplateStore {
     // One that was thrown away meanwhile has no files, or those that were just written.
     if (failure || keeping.state === 'discarded') await this.discard(key);
     if (failure && keeping.state !== 'discarded') throw failure.error;
-    await this.#makeRoom();
+    await this.collect();
   }
 
   async discard(key: string): Promise<void> {
@@ -164,9 +154,9 @@ export class TemplateStore {
   }
 
   /** Removes what was begun by a process that died, templates of images that are no more, and what there is no room for. */
-  async #makeRoom(): Promise<void> {
+  async collect(): Promise<void> {
     const kept: { directory: string; bytes: number; usedMs: number }[] = [];
-    for (const name of await readdir(this.#folder)) {
+    for (const name of await namesIn(this.#folder)) {
       if (this.#unrecorded.has(name)) continue;
       const directory = join(this.#folder, name);
       const found = await lookAt(directory);

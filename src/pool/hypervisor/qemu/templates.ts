@@ -107,6 +107,11 @@ export class Templates {
     for (const { path } of disks) await rm(path, { force: true });
   }
 
+  /** Removes what was begun by a process that died, and what is of no use any more. */
+  collect(): Promise<void> {
+    return this.#store.collect();
+  }
+
   /** Ends the machines that wait; resolves when all templates that were made are safe on the disk. */
   async close(): Promise<void> {
     await this.#warm?.close();
