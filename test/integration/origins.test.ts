@@ -183,13 +183,12 @@ describe('SIGHUP', () => {
     edge.signal('SIGHUP');
     return edge.until(message, () => edge.log.slice(before).find(({ msg }) => msg === message));
   };
-  const configured = (origins: Parameters<typeof configuration>[0]['origins'], more: object = {}) => {
-    const config = JSON.parse(configuration({ origins })) as { gateway: object };
-    return JSON.stringify({
-      ...config,
-      ...more,
-      gateway: { ...config.gateway, ...('gateway' in more ? (more.gateway as object) : {}) },
-    });
+  const configured = (
+    origins: Parameters<typeof configuration>[0]['origins'],
+    { gateway, pool, ...more }: { gateway?: object; pool?: object; log?: string } = {},
+  ) => {
+    const config = JSON.parse(configuration({ origins, pool: pool ?? {} })) as { gateway: object };
+    return JSON.stringify({ ...config, ...more, gateway: { ...config.gateway, ...gateway } });
   };
   const AS_BEFORE = () => configured({ photos: { port: photos.port } });
   afterEach(async () => {
@@ -261,17 +260,14 @@ describe('SIGHUP', () => {
   });
 
   test('says which keys wait for a restart', async () => {
-    const moved = configured({ photos: { port: photos.port } }, { pool: { accelerator: 'tcg', maxVms: 5 } });
+    const moved = configured({ photos: { port: photos.port } }, { pool: { maxVms: 5 } });
     expect(await reload(moved, 'configuration keys wait for a restart')).toMatchObject({
       keys: ['pool.maxVms'],
     });
   });
 
   test('changes the level of the log', async () => {
-    const quiet = configured(
-      { photos: { port: photos.port } },
-      { log: 'warn', pool: { accelerator: 'tcg', maxVms: 5 } },
-    );
+    const quiet = configured({ photos: { port: photos.port } }, { log: 'warn', pool: { maxVms: 5 } });
     const before = edge.log.length;
     await reload(quiet, 'configuration keys wait for a restart');
     expect(await addNews()).toMatchObject({ code: 0 });

@@ -1,3 +1,4 @@
+import { appendFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { deadline } from '../../../base/index.ts';
 import { probeHttp, untilReady } from '../../readiness.ts';
@@ -8,7 +9,7 @@ import { addressesOf, type Launched } from './qemu-launcher.ts';
 import { type QemuMachineDeps, qemuMachine } from './qemu-machine.ts';
 import { INPUT_DESCRIPTOR } from './qemu-process.ts';
 import type { QmpClient } from './qmp.ts';
-import { RUN_FILES } from './run-files.ts';
+import { RUN_FILES, readTail } from './run-files.ts';
 import { sharedMemoryStays } from './template-maker.ts';
 import type { Template } from './template-store.ts';
 
@@ -107,6 +108,8 @@ function clone<Outcome>(
     const monitor = await launcher.monitorOf(launched);
     let agent: GuestAgent | undefined;
     try {
+      // Its console goes on where the template's had got to.
+      await appendFile(join(directory, RUN_FILES.console), await readTail(template.console));
       // Before the guest runs: what it was reading from must be open when it goes on.
       agent = await GuestAgent.connect(clock, join(directory, RUN_FILES.agent), waiting);
       agent.tell(resumeMessage(spec.name, clock.nowMs(), random));

@@ -1,4 +1,5 @@
 import { createReadStream, createWriteStream } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { type Clock, deadline, messageOf } from '../../../base/index.ts';
@@ -11,7 +12,7 @@ import { callOffSaving, sendState } from './migration.ts';
 import { addressesOf, type Launched } from './qemu-launcher.ts';
 import { type QemuMachineDeps, qemuMachine } from './qemu-machine.ts';
 import type { QmpClient } from './qmp.ts';
-import { RUN_FILES } from './run-files.ts';
+import { RUN_FILES, readTail } from './run-files.ts';
 import type { Template } from './template-store.ts';
 
 /** A guest whose agent says nothing for twice as long as it took to boot, after it answers, has none: hosts may be busy. */
@@ -135,6 +136,7 @@ async function keepState(
   try {
     const kernelPart = createReadStream(image.kernelPath, { end: KERNEL_PART_BYTES - 1 });
     await pipeline(kernelPart, createWriteStream(template.kernel, { mode: 0o644 }));
+    await writeFile(template.console, await readTail(join(launched.directory, RUN_FILES.console)));
     await monitor.execute('migrate-set-capabilities', sharedMemoryStays(true));
     const write = (state: AsyncIterable<Buffer>) =>
       pipeline(state, createWriteStream(template.state, { mode: 0o644 }), { signal: waiting });

@@ -5,6 +5,7 @@
  *     memory          the guest's memory, as long as the configuration says; the holes in it take no room
  *     state           the rest of the machine: processors and devices, some 64 KiB
  *     kernel          the first part of the kernel's file: its header, which QEMU reads; the kernel itself is in the memory
+ *     console.log     what the guest had said until then
  *
  * It may be used as soon as it is whole. For the next process it is there once all of it was written through to the disk: the
  * record comes last, by a rename.
@@ -18,7 +19,13 @@ import { type Clock, systemCode } from '../../../base/index.ts';
 import { namesIn } from '../../../platform/files/index.ts';
 import { poolError } from '../../errors.ts';
 
-const FILES = { record: 'template.json', memory: 'memory', state: 'state', kernel: 'kernel' } as const;
+const FILES = {
+  record: 'template.json',
+  memory: 'memory',
+  state: 'state',
+  kernel: 'kernel',
+  console: 'console.log',
+} as const;
 /** All templates together. What was used longest ago goes first. */
 const ROOM_BYTES = 4 * 2 ** 30;
 
@@ -40,6 +47,7 @@ export interface Template {
   readonly memory: string;
   readonly state: string;
   readonly kernel: string;
+  readonly console: string;
 }
 
 const templateIn = (directory: string): Template => ({
@@ -47,6 +55,7 @@ const templateIn = (directory: string): Template => ({
   memory: join(directory, FILES.memory),
   state: join(directory, FILES.state),
   kernel: join(directory, FILES.kernel),
+  console: join(directory, FILES.console),
 });
 
 export class TemplateStore {
