@@ -1,7 +1,7 @@
 import { type Clock, type Closable, messageOf, type Random } from '../base/index.ts';
 import type { Store } from '../platform/store/index.ts';
 import type { Log } from '../platform/telemetry/index.ts';
-import { ApplicationInstaller, type GuestPlace } from './applications/application-installer.ts';
+import { ApplicationInstaller, type StartedPlace } from './applications/application-installer.ts';
 import { ApplicationLibrary } from './applications/application-library.ts';
 import type { ApplicationStore } from './applications/application-store.ts';
 import type { InstalledApplication } from './applications/application-table.ts';
@@ -10,7 +10,7 @@ import type { DeployRequest } from './applications/deploy-request.ts';
 import { poolError } from './errors.ts';
 import type { ExecOptions, ExecOutcome } from './guest-commands/guest-commands.ts';
 import { GuestConnections } from './guest-commands/guest-connections.ts';
-import type { Machine, MachineOrigin } from './hypervisor/hypervisor.ts';
+import type { Machine } from './hypervisor/hypervisor.ts';
 import type { ImageRefPolicy } from './images/image-ref.ts';
 import type { Operations } from './operations.ts';
 import { type HttpProbe, probeHttp } from './readiness.ts';
@@ -37,12 +37,6 @@ export interface VmGuestsOptions {
   readonly policyFor: (owner: string) => ImageRefPolicy;
   /** What an application may take to its first answer. */
   readonly readyTimeoutMs: number;
-}
-
-/** A guest that answers for the first time since its machine was started or taken over. */
-export interface StartedPlace extends GuestPlace {
-  /** Absent when it was taken over. */
-  readonly origin?: MachineOrigin | undefined;
 }
 
 /** What is done in the guests of VMs that run: programs, and applications in the place of what their images serve. */

@@ -5,7 +5,7 @@ import { HostTraces } from './host-traces.ts';
 
 const ASK_AGAIN_MS = 50;
 /** How it ends for whoever asked a process that was killed, or is not there yet. */
-const UNANSWERED = ['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ENOENT', 'not_running'];
+const UNANSWERED = new Set(['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ENOENT', 'not_running']);
 
 /** An Orilla whose processes are killed, and that is started again each time on the same data folder. */
 export class GuardedOrilla implements AsyncDisposable {
@@ -65,7 +65,7 @@ export class GuardedOrilla implements AsyncDisposable {
       } catch (error) {
         const code = systemCode(error) ?? (error as { code?: string }).code ?? '';
         const wasKilled = this.#isDown || this.deaths > deaths;
-        if (!wasKilled || !UNANSWERED.includes(code)) throw error;
+        if (!wasKilled || !UNANSWERED.has(code)) throw error;
       }
       while (this.#isDown) await systemClock.sleep(ASK_AGAIN_MS);
     }

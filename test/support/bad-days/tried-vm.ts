@@ -171,7 +171,9 @@ export class TriedVm {
       this.faults.push(`the memory of ${this.name} has ${JSON.stringify(word)}; written was ${kept}`);
     }
     if (this.options.diskBytes > 0 && !lines.includes(line)) {
-      this.faults.push(`the disk of ${this.name} has ${JSON.stringify(line)}; written was ${lines}`);
+      this.faults.push(
+        `the disk of ${this.name} has ${JSON.stringify(line)}; written was ${lines.join(', ')}`,
+      );
     }
     if (this.options.diskBytes > 0) this.#written = { ...this.#written, lines: [line] };
   }
