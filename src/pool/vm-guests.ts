@@ -1,7 +1,7 @@
 import { type Clock, type Closable, messageOf, type Random } from '../base/index.ts';
 import type { Store } from '../platform/store/index.ts';
 import type { Log } from '../platform/telemetry/index.ts';
-import { ApplicationInstaller } from './applications/application-installer.ts';
+import { ApplicationInstaller, type StartedPlace } from './applications/application-installer.ts';
 import { ApplicationLibrary } from './applications/application-library.ts';
 import type { ApplicationStore } from './applications/application-store.ts';
 import type { InstalledApplication } from './applications/application-table.ts';
@@ -15,7 +15,6 @@ import type { ImageRefPolicy } from './images/image-ref.ts';
 import type { Operations } from './operations.ts';
 import { type HttpProbe, probeHttp } from './readiness.ts';
 import type { Operation } from './schema.ts';
-import type { StartedPlace } from './started-place.ts';
 import type { PoolTables } from './tables.ts';
 import type { VersionedVm } from './versioned-vm.ts';
 import type { Once } from './vm-requests.ts';

@@ -1,6 +1,7 @@
 import { type Clock, type CodedError, hasCode, messageOf } from '../base/index.ts';
 import type { Log } from '../platform/telemetry/index.ts';
 import { AnswerLimit } from './answer-limit.ts';
+import type { StartedPlace } from './applications/application-installer.ts';
 import type { HeldGuest } from './applications/applications.ts';
 import { checkMemory } from './capacity.ts';
 import type { MachineDisk } from './disks/machine-disk.ts';
@@ -10,7 +11,6 @@ import type { StoredImage } from './images/image-store.ts';
 import { type HttpProbe, untilReady, untilUnresponsive } from './readiness.ts';
 import type { SavedMachines } from './saved-machines.ts';
 import type { Configuration, Vm } from './schema.ts';
-import type { StartedPlace } from './started-place.ts';
 import { initialState, suspendedState, transition, type VmEvent, type VmState } from './vm-state.ts';
 
 /** What is wanted of one version of a VM. */

@@ -228,6 +228,9 @@ export function hypervisorSuite(make: () => Hypervisor, specOf: (name: string) =
     const beforeMs = systemClock.monotonicMs();
     await machine.shutDown(300);
     expect(await machine.exited).toMatch(/SIGKILL/);
-    expect(systemClock.monotonicMs() - beforeMs).toBeGreaterThanOrEqual(290);
+    const tookMs = systemClock.monotonicMs() - beforeMs;
+    expect(tookMs).toBeGreaterThanOrEqual(290);
+    // Not as long as its agent may take to be silent.
+    expect(tookMs).toBeLessThan(4000);
   });
 }

@@ -2,7 +2,7 @@ import { type Clock, formatDuration, hasCode, messageOf } from '../../base/index
 import type { Log } from '../../platform/telemetry/index.ts';
 import { poolError } from '../errors.ts';
 import type { GuestConnections } from '../guest-commands/guest-connections.ts';
-import type { Machine } from '../hypervisor/hypervisor.ts';
+import type { Machine, MachineOrigin } from '../hypervisor/hypervisor.ts';
 import { type HttpProbe, untilReady } from '../readiness.ts';
 import type { ImageManifest } from '../schema.ts';
 import type { StoredApplication } from './application-store.ts';
@@ -19,6 +19,12 @@ export interface ApplicationInstallerDeps {
 export interface GuestPlace {
   readonly machine: Machine;
   readonly manifest: ImageManifest;
+}
+
+/** A guest that answers for the first time since its machine was started or taken over. */
+export interface StartedPlace extends GuestPlace {
+  /** Absent when it was taken over. */
+  readonly origin?: MachineOrigin | undefined;
 }
 
 /** Puts applications into guests, and sees that they answer there. */

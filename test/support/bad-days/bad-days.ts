@@ -1,5 +1,6 @@
 import { systemClock } from '../../../src/base/index.ts';
 import type { GuardedOrilla } from './guarded-orilla.ts';
+import { orphans } from './orphans.ts';
 import type { TriedVm } from './tried-vm.ts';
 import type { Visitors } from './visitors.ts';
 
@@ -11,8 +12,19 @@ const LOOK_INTERVAL_MS = 100;
 /** How soon after an operation began something is killed, at the latest. */
 const LATEST_BLOW_MS = 1500;
 
+type Operation =
+  | 'change'
+  | 'load'
+  | 'resume'
+  | 'revert'
+  | 'rollBack'
+  | 'snapshot'
+  | 'stop'
+  | 'suspend'
+  | 'write';
+
 /** What may be asked of a VM, and how often in comparison to the others. */
-const OPERATIONS: readonly [keyof TriedVm, number][] = [
+const OPERATIONS: readonly (readonly [Operation, number])[] = [
   ['load', 4],
   ['write', 5],
   ['change', 3],
@@ -83,55 +95,9 @@ export class BadDays {
   /** Waits until nothing is left of what nobody has any more. @param workers how many there are to be. */
   async untilOrder(workers: number): Promise<void> {
     const { orilla } = this.#parts;
-    const { host } = orilla;
     await this.#until('nothing is left that belongs to nobody', ORDER_LIMIT_MS, async () => {
       const { vms } = await orilla.current.status();
-      const pids = vms.flatMap(({ pid }) => pid ?? []);
-      const machines = host.look();
-      const ids = new Set(machines.map(({ id }) => id));
-      const names = vms.map(({ name }) => name);
-      const suspended = vms.filter(({ phase }) => phase === 'suspended');
-      const isUsed = (folder: string, file: string) =>
-        file === 'snapshots' ||
-        suspended.some(({ name, version }) => name === folder && file === `suspended-${version}`);
-      return [
-        ...machines.filter(({ pid }) => !pids.includes(pid)).map(({ id }) => `QEMU ${id}`),
-        ...pids
-          .filter((pid) => !machines.some((machine) => machine.pid === pid))
-          .map((pid) => `no QEMU ${pid}`),
-        ...host.orphanedLinks().map((link) => `link ${link}`),
-        ...host
-          .namesIn('run')
-          .filter((id) => !ids.has(id))
-          .map((id) => `run/${id}`),
-        ...host
-          .namesIn('vms')
-          .filter((name) => !names.includes(name))
-          .map((name) => `vms/${name}`),
-        ...host
-          .namesIn('images')
-          .filter((name) => name.startsWith('.'))
-          .map((name) => `images/${name}`),
-        ...host
-          .namesIn('templates')
-          .filter((key) => !host.namesIn('templates', key).includes('template.json'))
-          .map((key) => `templates/${key}`),
-        ...host.namesIn('saved').flatMap((folder) =>
-          names.includes(folder)
-            ? host
-                .namesIn('saved', folder)
-                .filter((file) => !isUsed(folder, file))
-                .map((file) => `saved/${folder}/${file}`)
-            : [`saved/${folder}`],
-        ),
-        ...names.flatMap((name) =>
-          host
-            .namesIn('saved', name, 'snapshots')
-            .filter((label) => !host.namesIn('saved', name, 'snapshots', label).includes('snapshot.json'))
-            .map((label) => `saved/${name}/snapshots/${label}`),
-        ),
-        ...(host.workers().length === workers ? [] : [`${host.workers().length} workers`]),
-      ];
+      return orphans(orilla.host, vms, workers);
     });
   }
 
@@ -140,10 +106,10 @@ export class BadDays {
     const operation = vm.state === 'absent' ? 'load' : this.#choose();
     const choice = random();
     this.history.push(`${operation} ${vm.name} (${vm.state})`);
-    return operation === 'revert' ? vm.revert(choice) : vm[operation as 'load']();
+    return operation === 'revert' ? vm.revert(choice) : vm[operation]();
   }
 
-  #choose(): keyof TriedVm {
+  #choose(): Operation {
     const total = OPERATIONS.reduce((sum, [, weight]) => sum + weight, 0);
     let at = this.#parts.random() * total;
     for (const [operation, weight] of OPERATIONS) {

@@ -6,7 +6,7 @@ const PAUSE_MS = 20;
 /** Both workers may be dead, and are started again one after the other. */
 const SLACK_MS = 10_000;
 /** How it ends for those whose worker was killed, or before another one listens. */
-const BROKEN = new Set(['ECONNREFUSED', 'ECONNRESET', 'EPIPE']);
+const BROKEN: ReadonlySet<string | undefined> = new Set(['ECONNREFUSED', 'ECONNRESET', 'EPIPE']);
 
 /** Somebody who asks a site all the time, and keeps what is wrong with its answers. */
 export class Visitors implements AsyncDisposable {
@@ -38,7 +38,7 @@ export class Visitors implements AsyncDisposable {
         else this.faults.push(`${origin}: ${told}`);
       } catch (error) {
         const isOurs = this.disturbedMs > beganMs - SLACK_MS;
-        if (isOurs && BROKEN.has(systemCode(error) ?? '')) this.answers.broken += 1;
+        if (isOurs && BROKEN.has(systemCode(error))) this.answers.broken += 1;
         else this.faults.push(`${origin}: ${String(error)}`);
       }
       await systemClock.sleep(PAUSE_MS);

@@ -65,6 +65,7 @@ async function powerDown(
   const { clock } = deps;
   const patience = AbortSignal.any([qemu.ended, deadline(clock, limitMs, 'the guest does not power off')]);
   const agent = new AgentCommands(deps, join(directory, RUN_FILES.commands));
+  patience.addEventListener('abort', () => agent.close(), { once: true });
   try {
     await Promise.any([agent.shutDown(), pressPowerButton(clock, directory, patience)]);
     await new Promise<void>((resolve) => {
