@@ -66,6 +66,7 @@ const afterWaiting: Clock['after'] = (delayMs, run) => {
 /** A clock that stands still until it is told to advance: for tests and simulations. */
 export class ManualClock implements Clock {
   #nowMs: number;
+  #setByMs = 0;
   readonly #pending = new Set<{ dueMs: number; run: () => void }>();
 
   constructor(startMs = 0) {
@@ -73,11 +74,16 @@ export class ManualClock implements Clock {
   }
 
   nowMs(): number {
-    return this.#nowMs;
+    return this.#nowMs + this.#setByMs;
   }
 
   monotonicMs(): number {
     return this.#nowMs;
+  }
+
+  /** Sets the time of day forth or back, as an operator does or NTP; timers do not notice. */
+  set(byMs: number): void {
+    this.#setByMs += byMs;
   }
 
   after(delayMs: number, run: () => void): Disposable {

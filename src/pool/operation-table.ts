@@ -112,6 +112,13 @@ export async function insertRequest(
     .execute();
 }
 
+/** The clock was set back: what would seem to come from the future is older than what comes next. */
+export async function bringToPresent(db: Db, nowMs: number): Promise<void> {
+  const present = { created_at_ms: nowMs - 1 };
+  await db.updateTable('pool_operation').set(present).where('created_at_ms', '>', nowMs).execute();
+  await db.updateTable('pool_request').set(present).where('created_at_ms', '>', nowMs).execute();
+}
+
 /** Forgets what is old, and of one owner all but the latest; what runs stays. */
 export async function pruneOperations(
   db: Db,

@@ -72,6 +72,21 @@ test('of one owner the latest 256 are remembered, and no other owner’s are los
   expect(await operations.get('other', other.id)).toMatchObject({ status: 'succeeded' });
 });
 
+test('a clock that is set back has none forgotten that comes after', async () => {
+  for (let index = 0; index < 256; index += 1) {
+    await begin('photos', `k${index}`);
+    await finishAll();
+    await clock.advance(1);
+  }
+  clock.set(-5 * HOUR_MS);
+  const after = await begin('photos', 'after');
+  await finishAll();
+  await clock.advance(1);
+  await begin('photos', 'later');
+  expect((await begin('photos', 'after')).id).toBe(after.id);
+  expect(await operations.get('photos', after.id)).toMatchObject({ status: 'succeeded' });
+});
+
 test('operations go on at the next start where they were', async () => {
   const { id } = await begin('photos');
   const next = await Operations.open({ clock, random: systemRandom, log: silentLog, store });

@@ -5,6 +5,7 @@ import type { Log } from '../platform/telemetry/index.ts';
 import { poolError } from './errors.ts';
 import { operationOutcome } from './operation-outcome.ts';
 import {
+  bringToPresent,
   findOperation,
   findRequest,
   finishOperation,
@@ -113,6 +114,7 @@ export class Operations implements Closable {
     const nowMs = clock.nowMs();
     const operation: Operation = { id: randomId(random), ...what, status: 'running', createdAtMs: nowMs };
     const also: Also = async (transaction) => {
+      await bringToPresent(transaction, nowMs);
       await pruneOperations(transaction, what.owner, {
         sinceMs: nowMs - LIFETIME_MS,
         limit: LIMIT_OF_OWNER - 1,

@@ -158,6 +158,20 @@ describe('a VM that gets a new version', () => {
     expect(vm.taken.memoryBytes).toBe(100);
   });
 
+  test('is started again as soon, and drains as long, when the clock is set meanwhile', async () => {
+    for (const byMs of [-5 * 3_600_000, 24 * 3_600_000]) {
+      machines.get('sha256:one')?.dies('killed');
+      clock.set(byMs);
+      await clock.advance(1000);
+      expect(serving()).toEqual(['one']);
+    }
+    await wish('two');
+    await clock.advance(100);
+    clock.set(-5 * 3_600_000);
+    await clock.advance(30_000);
+    expect(running()).toEqual(['two']);
+  });
+
   test('does not start an old machine again that dies while it drains', async () => {
     await wish('two');
     await clock.advance(100);
