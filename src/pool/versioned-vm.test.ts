@@ -1,8 +1,8 @@
 import { beforeEach, describe, expect, test } from 'vitest';
+import { InstantHypervisor } from '../../test/support/instant-hypervisor.ts';
 import { ManualClock } from '../base/index.ts';
 import { silentLog } from '../platform/telemetry/index.ts';
 import { poolError } from './errors.ts';
-import type { Hypervisor, StartedMachine } from './hypervisor/hypervisor.ts';
 import type { StoredImage } from './images/image-store.ts';
 import { VersionedVm } from './versioned-vm.ts';
 import { VmSupervisor } from './vm-supervisor.ts';
@@ -19,15 +19,10 @@ const wanted = (imageRef: string) => ({
 
 let clock: ManualClock;
 let vm: VersionedVm;
-/** What runs, by its image. */
-let machines: Map<string, { dies: (reason: string) => void }>;
+let hypervisor: InstantHypervisor;
 /** Images whose guests do not answer. */
 let mute: Set<string>;
 let saved: Pick<VmRecord, 'versions' | 'suspendedBy'>[];
-/** What was suspended, and from what machines went on. */
-let kept: Set<string>;
-let restored: string[];
-let stubborn: boolean;
 let quiet: () => Promise<void>;
 let checkRoom: () => void;
 let sharesDisks: boolean;
@@ -35,47 +30,11 @@ let fetched: Promise<void>;
 /** The versions for which the disks were made ready: current and next. */
 let settled: string[];
 
-/** Machines that are ready at the first look. */
-const hypervisor: Hypervisor = {
-  start: async ({ image, saved: from }) => {
-    if (from !== undefined) restored.push(from);
-    const { promise: exited, resolve } = Promise.withResolvers<string>();
-    const name = image.digest;
-    machines.set(name, { dies: resolve });
-    const machine: StartedMachine = {
-      id: name,
-      pid: 1,
-      startedAtMs: clock.monotonicMs(),
-      origin: 'boot',
-      addresses: [{ host: name, port: 80 }],
-      accelerator: 'tcg',
-      commandSocket: undefined,
-      exited,
-      stop: async () => void machines.delete(name),
-      suspend: async (folder) => {
-        if (stubborn) throw poolError('machine_failed', 'it cannot be suspended');
-        machines.delete(name);
-        kept.add(folder);
-      },
-      snapshot: async () => undefined,
-      shutDown: async () => undefined,
-    };
-    return machine;
-  },
-  takeOver: async () => ({ machines: [], endedCount: 0 }),
-  consoleTail: async () => '',
-  close: async () => undefined,
-  costOf: () => 0,
-};
-
 beforeEach(async () => {
   clock = new ManualClock();
-  machines = new Map();
+  hypervisor = new InstantHypervisor(clock);
   mute = new Set();
   saved = [];
-  kept = new Set();
-  restored = [];
-  stubborn = false;
   quiet = async () => undefined;
   checkRoom = () => undefined;
   sharesDisks = false;
@@ -99,11 +58,7 @@ beforeEach(async () => {
             },
             prepareDisks: async () => [],
             recordMachine: async () => undefined,
-            saved: {
-              folderOf: ({ version }) => `saved-${version}`,
-              find: async ({ version }) => (kept.has(`saved-${version}`) ? `saved-${version}` : undefined),
-              forget: async ({ version }) => void kept.delete(`saved-${version}`),
-            },
+            saved: hypervisor.saved,
             alone,
             furnish: async () => undefined,
             onChange,
@@ -129,7 +84,7 @@ beforeEach(async () => {
 });
 
 const wish = (imageRef: string) => vm.change(() => ({ event: { kind: 'wished', wanted: wanted(imageRef) } }));
-const running = () => [...machines.keys()].sort().map((digest) => digest.replace('sha256:', ''));
+const running = () => [...hypervisor.machines.keys()].sort().map((digest) => digest.replace('sha256:', ''));
 const serving = () => vm.describe().addresses?.map(({ host }) => host.replace('sha256:', ''));
 
 describe('a VM that gets a new version', () => {
@@ -160,7 +115,7 @@ describe('a VM that gets a new version', () => {
 
   test('is started again as soon, and drains as long, when the clock is set meanwhile', async () => {
     for (const byMs of [-5 * 3_600_000, 24 * 3_600_000]) {
-      machines.get('sha256:one')?.dies('killed');
+      hypervisor.machines.get('sha256:one')?.dies('killed');
       clock.set(byMs);
       await clock.advance(1000);
       expect(serving()).toEqual(['one']);
@@ -175,7 +130,7 @@ describe('a VM that gets a new version', () => {
   test('does not start an old machine again that dies while it drains', async () => {
     await wish('two');
     await clock.advance(100);
-    machines.get('sha256:one')?.dies('killed');
+    hypervisor.machines.get('sha256:one')?.dies('killed');
     await clock.advance(5000);
     expect(running()).toEqual(['two']);
   });
@@ -213,7 +168,7 @@ describe('a VM that gets a new version', () => {
   });
 
   test('brings the new one up also where the old one never served', async () => {
-    machines.get('sha256:one')?.dies('killed');
+    hypervisor.machines.get('sha256:one')?.dies('killed');
     mute.add('sha256:one');
     await clock.advance(100);
     await wish('two');
@@ -245,7 +200,7 @@ describe('a VM that is suspended', () => {
     expect(saved.at(-1)?.suspendedBy).toBeUndefined();
     await clock.advance(100);
     expect(serving()).toEqual(['one']);
-    expect(restored).toEqual(['saved-1']);
+    expect(hypervisor.restored).toEqual(['saved-1']);
     expect(vm.describe().suspendedBy).toBeUndefined();
   });
 
@@ -307,12 +262,12 @@ describe('a VM that is suspended', () => {
   });
 
   test('that cannot be, serves on, and whoever asked is told why', async () => {
-    stubborn = true;
+    hypervisor.isStubborn = true;
     await expect(vm.suspend('operator')).rejects.toMatchObject({ code: 'machine_failed' });
     expect(vm.describe().suspendedBy).toBeUndefined();
     expect(saved.at(-1)?.suspendedBy).toBeUndefined();
     expect(serving()).toEqual(['one']);
-    stubborn = false;
+    hypervisor.isStubborn = false;
     await vm.suspend('operator');
     expect(vm.describe().phase).toBe('suspended');
   });
@@ -323,15 +278,15 @@ describe('a VM that is suspended', () => {
     await expect(vm.suspend('operator')).rejects.toMatchObject({ code: 'vm_conflict' });
     mute.add('sha256:one');
     await vm.change(() => ({ event: { kind: 'rolled_back' } }));
-    machines.get('sha256:one')?.dies('killed');
+    hypervisor.machines.get('sha256:one')?.dies('killed');
     await clock.advance(1000);
     await expect(vm.suspend('operator')).rejects.toMatchObject({ code: 'vm_not_ready' });
   });
 
   test('whose machine dies meanwhile is started again', async () => {
     quiet = async () => {
-      machines.get('sha256:one')?.dies('killed');
-      stubborn = true;
+      hypervisor.machines.get('sha256:one')?.dies('killed');
+      hypervisor.isStubborn = true;
     };
     await expect(vm.suspend('idleness')).rejects.toThrow();
     await clock.advance(1000);
@@ -404,7 +359,7 @@ describe('a VM with a disk that gets a new version', () => {
     await clock.advance(5000);
     expect(running()).toEqual(['two']);
     for (let attempt = 0; attempt < 6; attempt += 1) {
-      machines.get('sha256:two')?.dies('it broke');
+      hypervisor.machines.get('sha256:two')?.dies('it broke');
       await clock.advance(30_000);
     }
     expect(settled.at(-1)).toMatch(/^1:/);
