@@ -1,6 +1,6 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { temporaryFolder } from '../../../test/support/temporary-folder.ts';
 import { defineErrors, ManualClock, systemRandom } from '../../base/index.ts';
 import { AuditLog } from './audit-log.ts';
@@ -16,6 +16,7 @@ describe('AuditLog', () => {
     path = join(await temporaryFolder(), 'audit.log');
     audit = new AuditLog({ clock: new ManualClock(1000), random: systemRandom, log: silentLog }, path);
   });
+  afterEach(() => audit.close());
   const lines = async () =>
     (await readFile(path, 'utf8'))
       .trimEnd()
