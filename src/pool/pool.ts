@@ -33,6 +33,8 @@ interface Found {
   readonly operations: Operations;
   readonly upgrades: readonly Upgrade[];
   readonly installed: readonly InstalledApplication[];
+  readonly saved: SavedMachines;
+  readonly snapshots: Snapshots;
   /** By their digests. */
   readonly imagesWithDisks: ReadonlySet<string>;
 }
@@ -62,11 +64,10 @@ export class Pool implements Closable {
   private constructor(
     deps: PoolDeps,
     options: PoolOptions,
-    { operations, upgrades, installed, imagesWithDisks }: Found,
+    { operations, upgrades, installed, imagesWithDisks, saved, snapshots }: Found,
   ) {
     this.#deps = deps;
-    const snapshots = new Snapshots(deps, options.savedFolder);
-    this.#saved = new SavedMachines(options.savedFolder);
+    this.#saved = saved;
     this.#operations = operations;
     const policyFor = (owner: string) => ({
       directoryRoot: options.imageDirectoryRoot,
@@ -142,9 +143,8 @@ export class Pool implements Closable {
     );
     await Promise.all(unwanted.map((machine) => machine.stop()));
     await disks.collect(new Map(records.map(({ name, versions }) => [name, imagesOf(versions)])));
-    await new SavedMachines(options.savedFolder).collect(
-      new Map(records.map(({ name, versions }) => [name, numbersOf(versions)])),
-    );
+    const saved = new SavedMachines(options.savedFolder);
+    await saved.collect(new Map(records.map(({ name, versions }) => [name, numbersOf(versions)])));
     const snapshots = new Snapshots(deps, options.savedFolder);
     for (const { name } of records) await snapshots.collect(name);
     const endedCount = left.endedCount + unwanted.length;
@@ -155,6 +155,8 @@ export class Pool implements Closable {
       upgrades: await loadRunningUpgrades(store.db),
       installed: await loadApplications(store.db),
       imagesWithDisks: withDisks,
+      saved,
+      snapshots,
     });
     for (const record of records) {
       const own = kept.filter(({ name }) => name === record.name);
