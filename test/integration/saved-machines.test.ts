@@ -33,6 +33,7 @@ import {
 import { probeHttp, untilReady } from '../../src/pool/readiness.ts';
 import type { Configuration } from '../../src/pool/schema.ts';
 import { QEMU_DEPS } from '../support/qemu-deps.ts';
+import { inside } from '../support/rooted-guests.ts';
 import { rootedImage } from '../support/rooted-image.ts';
 import { machinesIn, PATIENCE_MS } from '../support/running-orilla.ts';
 import { smallDisk } from '../support/small-disk.ts';
@@ -85,10 +86,6 @@ needs('qemu-system-x86_64')('a machine that is saved', () => {
     await untilReady(systemClock, probeHttp, machine.addresses[0], '/', signal());
     return machine;
   }
-  const inside = async ({ addresses: [{ host, port }] }: Machine, script: string) => {
-    const options = { method: 'POST', body: script, signal: signal() };
-    return (await fetch(`http://${host}:${port}/cgi-bin/run`, options)).text();
-  };
   const writeDisk = (machine: Machine, text: string) =>
     inside(machine, `printf %-16s ${text} | dd of=/dev/vda conv=notrunc,fsync 2>/dev/null`);
   const readDisk = async (machine: Machine) =>

@@ -16,6 +16,7 @@ import {
 import { probeHttp, untilReady } from '../../src/pool/readiness.ts';
 import type { Configuration } from '../../src/pool/schema.ts';
 import { QEMU_DEPS } from '../support/qemu-deps.ts';
+import { inside } from '../support/rooted-guests.ts';
 import { rootedImage } from '../support/rooted-image.ts';
 import { machinesIn, PATIENCE_MS } from '../support/running-orilla.ts';
 import { smallDisk } from '../support/small-disk.ts';
@@ -71,10 +72,6 @@ needs('qemu-system-x86_64')('a machine made from a template', () => {
     await untilReady(systemClock, probeHttp, machine.addresses[0], '/', signal());
     return machine;
   }
-  const inside = async ({ addresses: [{ host, port }] }: Machine, script: string) => {
-    const options = { method: 'POST', body: script, signal: signal() };
-    return (await fetch(`http://${host}:${port}/cgi-bin/run`, options)).text();
-  };
   const isClone = ({ origin }: StartedMachine) => origin === 'clone';
 
   test('answers, while what it was made from is no more', async () => {

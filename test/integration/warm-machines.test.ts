@@ -8,6 +8,7 @@ import { type Machine, QemuHypervisor, type StartedMachine, type StoredImage } f
 import { probeHttp, untilReady } from '../../src/pool/readiness.ts';
 import type { Configuration } from '../../src/pool/schema.ts';
 import { QEMU_DEPS } from '../support/qemu-deps.ts';
+import { inside } from '../support/rooted-guests.ts';
 import { rootedImage } from '../support/rooted-image.ts';
 import { machinesIn, PATIENCE_MS } from '../support/running-orilla.ts';
 import { needs } from '../support/tools.ts';
@@ -66,10 +67,6 @@ needs('qemu-system-x86_64')('a machine that waits', () => {
     await untilReady(systemClock, probeHttp, machine.addresses[0], '/', signal());
     return machine;
   }
-  const inside = async ({ addresses: [{ host, port }] }: Machine, script: string) => {
-    const options = { method: 'POST', body: script, signal: signal() };
-    return (await fetch(`http://${host}:${port}/cgi-bin/run`, options)).text();
-  };
   /** Those of our processes that nobody was given. */
   const waiting = () => machinesIn(folder).filter(({ pid }) => !running.some((one) => one.pid === pid));
   /** Until that many wait, whose guests use no processor time any more. */

@@ -13,6 +13,12 @@ import { storedImage } from './web-image.ts';
 
 export const GUEST = { cpus: 1, memoryBytes: 192 * 2 ** 20, diskBytes: 8 * 2 ** 20 };
 
+/** Runs a script in a guest of the rooted image, as its root. */
+export async function inside({ addresses: [{ host, port }] }: Machine, script: string): Promise<string> {
+  const options = { method: 'POST', body: script, signal: AbortSignal.timeout(PATIENCE_MS) };
+  return (await fetch(`http://${host}:${port}/cgi-bin/run`, options)).text();
+}
+
 /** Machines whose guests do, as root, whatever a test sends them. */
 export class RootedGuests {
   readonly #folder: string;
@@ -54,10 +60,8 @@ export class RootedGuests {
   }
 
   /** Runs a script in a guest, as its root. */
-  async inside(machine: Machine, script: string): Promise<string> {
-    const signal = AbortSignal.timeout(PATIENCE_MS);
-    const url = `${this.urlOf(machine)}/cgi-bin/run`;
-    return (await fetch(url, { method: 'POST', body: script, signal })).text();
+  inside(machine: Machine, script: string): Promise<string> {
+    return inside(machine, script);
   }
 
   /** The link between the host and a confined machine. */
