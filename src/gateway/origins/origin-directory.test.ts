@@ -110,6 +110,7 @@ describe('the directory of origins', () => {
     await during((origins) => origins.add({ ...news, offload }));
     await using store = await openTables();
     const before = { maxVms: 3, imageHosts: [] };
+    // Cast: as an Orilla wrote it that knew no keys.
     await insertOrigin(store.db, { ...shop, offload: before as unknown as NewOrigin['offload'] }, 0);
     const origins = await openOn(store, []);
     expect(origins.find('news')?.offload).toEqual(offload);

@@ -34,6 +34,7 @@ export interface CommandsDeps {
 
 export function remoteCommands({ clock, addresses }: CommandsDeps): readonly Command[] {
   const commands: Command[] = [];
+  // Cast: each command is run with what its own schema made of the line, which the list's type cannot say.
   const add = <Arguments extends object>(command: Command<Arguments>) =>
     void commands.push(command as unknown as Command);
   const settled = async (asked: Operation, context: CommandContext) => {
