@@ -1,6 +1,3 @@
-import { readdir, rm } from 'node:fs/promises';
-import { join } from 'node:path';
-import { dataFolder } from '../../src/edge/index.ts';
 import { orilla } from '../support/edge-under-test.ts';
 import { answerer } from '../support/verdict.ts';
 import type { Asked } from '../support/visitor.ts';
@@ -8,7 +5,7 @@ import { SITE_HOST, type Stage, VM_NAME } from './stage.ts';
 
 /** One start of a VM that was not there, from the request that was the reason for it. */
 export interface ColdStart {
-  /** `new`: nobody ever ran it here, so that there is no template of it. */
+  /** `new`: nobody ever ran it here, so that there is neither a template of it nor a machine that waits. */
   readonly image: 'stored' | 'fetched' | 'new';
   /** How its machine came to be. */
   readonly origin: string;
@@ -25,10 +22,11 @@ export interface ColdStart {
 }
 
 const VISITOR_PATIENCE_MS = 180_000;
+const NEW_SIZES_FROM_BYTES = 200 * 2 ** 20;
 
 /**
- * Stops the VM and visits the site, over and over. With `fetched` the image is removed in between, too; with `new` the
- * templates as well, as on an edge that never saw it.
+ * Stops the VM and visits the site, over and over. With `fetched` the image is removed in between, too; with `new` a size is
+ * asked for as well that no VM had, so that what was kept of the others is of no use, as on an edge that never saw it.
  */
 export async function measureColdStarts(
   stage: Stage,
@@ -43,14 +41,10 @@ export async function measureColdStarts(
     if (image !== 'stored') {
       await orilla(['image', 'rm', imageDigest, '--data', edge.dataFolder], signal);
     }
-    if (image === 'new') await emptyFolder(dataFolder(edge.dataFolder).templates);
+    origin.memoryBytes = image === 'new' ? NEW_SIZES_FROM_BYTES + done * 2 ** 20 : undefined;
     starts.push(await startCold(stage, image));
   }
   return starts;
-}
-
-async function emptyFolder(folder: string): Promise<void> {
-  for (const name of await readdir(folder)) await rm(join(folder, name), { recursive: true });
 }
 
 async function startCold(stage: Stage, image: ColdStart['image']): Promise<ColdStart> {

@@ -52,6 +52,8 @@ export class CountedOrigin implements Closable {
   #connections = 0;
   #enrolment: Enrolment | undefined;
   #isLoaded = false;
+  /** The memory of the VM that it asks for next, in octets; without it, what the image needs. */
+  memoryBytes: number | undefined;
   /** From our `POST` to its answer, in ms, for each time that a VM was asked for. */
   readonly loadMs: number[] = [];
 
@@ -120,6 +122,7 @@ export class CountedOrigin implements Closable {
         name: vmName,
         imageRef: `http://127.0.0.1:${this.port}/images/${vmName}`,
         imageDigest,
+        ...(this.memoryBytes !== undefined && { configuration: { memoryBytes: this.memoryBytes } }),
       },
     });
     if (status !== 201 && status !== 202)

@@ -30,10 +30,10 @@ export const probeHttp: HttpProbe = (clock, address, path, timeoutMs, signal) =>
   });
 
 /**
- * Probes overlap, a new one each 50 ms: a single probe with a long timeout that is sent while the guest boots is lost
- * there, and makes a start look as long as its timeout.
+ * Probes overlap: a single one with a long timeout that is sent while the guest boots is lost there, and makes a start look as
+ * long as its timeout. A guest that was booted long ago answers the first; the next would be in the way of its answer.
  */
-const PROBE_INTERVAL_MS = 50;
+const PROBE_INTERVAL_MS = 150;
 const PROBE_TIMEOUT_MS = 400;
 
 /** Resolves as soon as one probe is answered; rejects when `signal` aborts first. */

@@ -4,7 +4,9 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { ProcessAgent } from '../../test/support/process-agent.ts';
 import { temporaryFolder } from '../../test/support/temporary-folder.ts';
 import { SMALL, startTestPool, untilVm } from '../../test/support/test-pool.ts';
+import { systemClock, systemRandom } from '../base/index.ts';
 import { packApplication } from './applications/application-archive.ts';
+import { AgentCommands } from './guest-commands/agent-commands.ts';
 
 const LIMITS = { limitMs: 10_000, outputLimitBytes: 1000 };
 
@@ -12,6 +14,7 @@ describe('the guests of a pool', () => {
   let folder: string;
   let running: Awaited<ReturnType<typeof startTestPool>>;
   let agent: ProcessAgent;
+  let commands: AgentCommands | undefined;
   beforeEach(async () => {
     folder = await temporaryFolder();
     running = await startTestPool(folder);
@@ -19,12 +22,16 @@ describe('the guests of a pool', () => {
   });
   afterEach(async () => {
     await running.close();
+    commands?.close();
     await agent[Symbol.asyncDispose]();
   });
 
   async function startVm(hasAgent = true): Promise<void> {
     const { pool, hypervisor } = running;
-    if (hasAgent) hypervisor.commandSocketOf = () => join(folder, 'qga');
+    if (hasAgent) {
+      commands = new AgentCommands({ clock: systemClock, random: systemRandom }, join(folder, 'qga'));
+      hypervisor.commandsOf = () => commands!;
+    }
     await pool.create({ name: 'photos', owner: 'photos', imageRef: 'photos', configuration: SMALL });
     await untilVm(pool, 'photos', ({ phase }) => phase === 'ready');
   }

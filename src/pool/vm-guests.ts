@@ -1,4 +1,4 @@
-import { type Clock, type Closable, messageOf, type Random } from '../base/index.ts';
+import { type Clock, type Closable, deadline, messageOf, type Random } from '../base/index.ts';
 import type { Store } from '../platform/store/index.ts';
 import type { Log } from '../platform/telemetry/index.ts';
 import { ApplicationInstaller, type StartedPlace } from './applications/application-installer.ts';
@@ -9,7 +9,7 @@ import { Applications, type HeldGuest } from './applications/applications.ts';
 import type { DeployRequest } from './applications/deploy-request.ts';
 import { poolError } from './errors.ts';
 import type { ExecOptions, ExecOutcome } from './guest-commands/guest-commands.ts';
-import { GuestConnections } from './guest-commands/guest-connections.ts';
+import { commandsOf, GuestPrograms } from './guest-commands/guest-programs.ts';
 import type { Machine } from './hypervisor/hypervisor.ts';
 import type { ImageRefPolicy } from './images/image-ref.ts';
 import type { Operations } from './operations.ts';
@@ -39,10 +39,13 @@ export interface VmGuestsOptions {
   readonly readyTimeoutMs: number;
 }
 
+/** A guest's agent that says nothing for so long, when it should set the clock, does not hold up the guest's answers. */
+const CLOCK_LIMIT_MS = 1000;
+
 /** What is done in the guests of VMs that run: programs, and applications in the place of what their images serve. */
 export class VmGuests implements Closable {
   readonly #deps: VmGuestsDeps;
-  readonly #connections: GuestConnections;
+  readonly #programs = new GuestPrograms();
   readonly applications: Applications;
 
   /** @param installed as the store has them. */
@@ -53,14 +56,12 @@ export class VmGuests implements Closable {
   ) {
     const { clock, log, applications: held, probe = probeHttp } = deps;
     this.#deps = deps;
-    const connections = new GuestConnections(deps);
-    this.#connections = connections;
     this.applications = new Applications(
       {
         ...deps,
         held,
         library: new ApplicationLibrary({ clock, store: held }, policyFor),
-        installer: new ApplicationInstaller({ clock, log, probe, connections }, readyTimeoutMs),
+        installer: new ApplicationInstaller({ clock, log, probe }, readyTimeoutMs),
         hold: (vm, signal) => hold(deps, vm, signal),
       },
       installed,
@@ -89,19 +90,20 @@ export class VmGuests implements Closable {
     if (!guest) throw poolError('vm_not_ready', `the VM ${vm.name} does not serve just now`);
     // A guest that falls silent while a program runs there is dead like any other.
     guest[Symbol.dispose]();
-    return this.#connections.exec(guest.machine, argv, options);
+    return this.#programs.exec(guest.machine, argv, options);
   }
 
   async close(): Promise<void> {
     await this.applications.close();
-    await this.#connections.close();
   }
 
   /** A guest that does not take it goes on with the time at which it was suspended. */
   async #setClock(vm: string, machine: Machine): Promise<void> {
     const { clock, log } = this.#deps;
     try {
-      await this.#connections.to(machine).setTime(clock.nowMs());
+      const commands = commandsOf(machine);
+      await commands.ping(deadline(clock, CLOCK_LIMIT_MS));
+      await commands.setTime(clock.nowMs());
     } catch (error) {
       log.info({ vm, reason: messageOf(error) }, "a resumed guest's clock was not set");
     }

@@ -2,7 +2,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { readdir, stat, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
 import { systemClock } from '../../src/base/index.ts';
 import { endProcess } from '../../src/platform/process/index.ts';
 import { createLog } from '../../src/platform/telemetry/index.ts';
@@ -217,6 +217,8 @@ needs('qemu-system-x86_64')('a machine made from a template', () => {
 
   /** The folder of the template for `CONFIGURATION`. */
   async function ownTemplate(): Promise<string> {
+    // Until nothing of it is written any more.
+    await hypervisor.close();
     for (const key of await readdir(templates())) {
       const folderOfKey = join(templates(), key);
       const { size } = await stat(join(folderOfKey, 'memory'));
@@ -244,6 +246,19 @@ needs('qemu-system-x86_64')('a machine made from a template', () => {
     await writeFile(path, JSON.stringify({ ...record, memoryChangedMs: (await stat(memory)).ctimeMs }));
     expect((await start('booted')).origin).toBe('boot');
     expect(said).toContain('template discarded');
+    expect((await start('next')).origin).toBe('clone');
+  });
+
+  test('is booted where the host has no time for it, and the template stays', async () => {
+    await hypervisor.prepare(await specOf('again'), signal());
+    const starting = start('late');
+    const [clone] = await vi.waitUntil(() => {
+      const machines = machinesIn(folder);
+      return machines.length > 0 && machines;
+    }, PATIENCE_MS);
+    process.kill(clone!.pid, 'SIGSTOP');
+    expect((await starting).origin).toBe('boot');
+    expect(said).toContain('a clone was late');
     expect((await start('next')).origin).toBe('clone');
   });
 

@@ -37,7 +37,7 @@ export class InstantHypervisor implements Hypervisor {
       origin: 'boot',
       addresses: [{ host: digest, port: 80 }],
       accelerator: 'tcg',
-      commandSocket: undefined,
+      commands: undefined,
       exited,
       stop: async () => void this.machines.delete(digest),
       suspend: async (folder) => {

@@ -21,6 +21,8 @@ export class ProcessAgent implements AsyncDisposable {
   readonly interjections: { before?: string; instead?: string }[] = [];
   /** Names of programs to what runs in their place: `[program, ...first arguments]`. */
   readonly programs: Record<string, readonly [string, ...string[]]> = {};
+  /** How many requests it does not hear, as one that is not there yet. */
+  unheard = 0;
 
   private constructor(root: string) {
     this.#root = root;
@@ -48,7 +50,13 @@ export class ProcessAgent implements AsyncDisposable {
       for (let end = received.indexOf('\n'); end >= 0; end = received.indexOf('\n')) {
         const line = received.slice(0, end);
         received = received.slice(end + 1);
-        void this.#take(socket, Buffer.from(line.slice(line.lastIndexOf('\xff') + 1), 'latin1').toString());
+        if (this.unheard > 0) {
+          this.unheard -= 1;
+          continue;
+        }
+        const delimiter = line.lastIndexOf('\xff');
+        if (delimiter >= 0) socket.write('{"error": {"class": "GenericError", "desc": "stray"}}\n');
+        void this.#take(socket, Buffer.from(line.slice(delimiter + 1), 'latin1').toString());
       }
     });
   }

@@ -5,6 +5,7 @@ import { basename, dirname, join } from 'node:path';
 import { systemClock, systemRandom } from '../../src/base/index.ts';
 import { copyDisks } from '../../src/pool/disks/disk-copy.ts';
 import { poolError } from '../../src/pool/errors.ts';
+import type { GuestCommands } from '../../src/pool/guest-commands/guest-commands.ts';
 import { newMachineId } from '../../src/pool/hypervisor/machine-id.ts';
 import type {
   Claim,
@@ -47,8 +48,8 @@ export class ProcessHypervisor implements Hypervisor {
   /** Starts that are to fail, one after the other. */
   failures: Error[] = [];
   starts = 0;
-  /** Where somebody listens for a machine, as an agent in its guest would. */
-  commandSocketOf: ((id: string) => string) | undefined;
+  /** The way to somebody who does for a machine what an agent in its guest would. */
+  commandsOf: ((id: string) => GuestCommands) | undefined;
 
   async start(spec: MachineSpec, signal: AbortSignal, claim: Claim): Promise<StartedMachine> {
     this.starts += 1;
@@ -89,7 +90,7 @@ export class ProcessHypervisor implements Hypervisor {
       pid: child.pid ?? 0,
       addresses: [{ host: '127.0.0.1', port }],
       accelerator: 'tcg',
-      commandSocket: this.commandSocketOf?.(id),
+      commands: this.commandsOf?.(id),
       exited,
       stop,
       suspend: async (folder, calledOff) => {

@@ -1,7 +1,7 @@
 import { type Clock, formatDuration, hasCode, messageOf } from '../../base/index.ts';
 import type { Log } from '../../platform/telemetry/index.ts';
 import { poolError } from '../errors.ts';
-import type { GuestConnections } from '../guest-commands/guest-connections.ts';
+import { commandsOf } from '../guest-commands/guest-programs.ts';
 import type { Machine, MachineOrigin } from '../hypervisor/hypervisor.ts';
 import { type HttpProbe, untilReady } from '../readiness.ts';
 import type { ImageManifest } from '../schema.ts';
@@ -12,7 +12,6 @@ export interface ApplicationInstallerDeps {
   readonly clock: Clock;
   readonly log: Log;
   readonly probe: HttpProbe;
-  readonly connections: GuestConnections;
 }
 
 /** A machine whose guest answers, and what its image says of it. */
@@ -74,7 +73,7 @@ export class ApplicationInstaller {
   }
 
   #guestOf({ machine, manifest }: GuestPlace, signal: AbortSignal): GuestApplications {
-    return new GuestApplications(this.#deps.connections.to(machine), manifest, signal);
+    return new GuestApplications(commandsOf(machine), manifest, signal);
   }
 
   async #untilAnswering(

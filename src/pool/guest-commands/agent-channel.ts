@@ -6,6 +6,13 @@
  *     → 0xff {"execute": "guest-sync-delimited", "arguments": {"id": N}}
  *     ← (anything) 0xff {"return": N}
  *
+ * That is said again while nothing answers: what is said before an agent has opened its end may be lost there, and one that
+ * is started at the first word to it never hears that. So an answer may come late, and is known by its delimiter. The one
+ * before the request is said once: QEMU's agent answers to that, too, with an error.
+ *
+ * The connection stays: QEMU's agent looks ten times a second for one that is not there, and takes a processor for itself
+ * when it has something to answer and nobody is.
+ *
  * The guest's answers are not to be trusted: their length is bounded, and who asks checks their form.
  * @module
  */
@@ -15,8 +22,7 @@ import { poolError } from '../errors.ts';
 
 /** An answer without a program's output. */
 const SHORT_ANSWER_BYTES = 64 * 1024;
-/** The machine's port takes one visitor at a time: whoever has nothing to ask leaves. */
-const IDLE_MS = 1000;
+const SAY_AGAIN_MS = 100;
 const DELIMITER = 0xff;
 const LF = 0x0a;
 
@@ -27,11 +33,12 @@ export interface AskOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** What is waited for: a line, from the delimiter on when there is to be one. */
+/** What is waited for. */
 interface Awaited {
   readonly limitBytes: number;
-  isInStep: boolean;
-  readonly resolve: (line: Buffer) => void;
+  /** What it is the answer to, by the number; absent for a command's answer. */
+  readonly synchronization: number | undefined;
+  readonly resolve: (answer: Answer) => void;
   readonly reject: (error: Error) => void;
 }
 
@@ -39,6 +46,7 @@ export class AgentChannel {
   readonly #clock: Clock;
   readonly #random: Random;
   readonly #path: string;
+  readonly #onConnect: () => void;
   #socket: Socket | undefined;
   /** Of the line that is under way. */
   #parts: Buffer[] = [];
@@ -46,13 +54,13 @@ export class AgentChannel {
   #awaited: Awaited | undefined;
   #isInStep = false;
   #turn: Promise<unknown> = Promise.resolve();
-  #hangUp: Disposable | undefined;
   #isClosed = false;
 
-  constructor(deps: { clock: Clock; random: Random }, path: string) {
+  constructor(deps: { clock: Clock; random: Random }, path: string, onConnect: () => void) {
     this.#clock = deps.clock;
     this.#random = deps.random;
     this.#path = path;
+    this.#onConnect = onConnect;
   }
 
   /**
@@ -64,20 +72,16 @@ export class AgentChannel {
   ask(command: string, args: object, options: AskOptions): Promise<unknown> {
     return this.#inTurn(async () => {
       options.signal?.throwIfAborted();
-      this.#hangUp?.[Symbol.dispose]();
       const socket = await this.#connected();
-      try {
-        if (!this.#isInStep) await this.#synchronize(socket, options);
-        return returned(command, await this.#exchange(socket, encode(command, args), true, options));
-      } finally {
-        this.#hangUp = this.#clock.after(IDLE_MS, () => socket.destroy());
-      }
+      if (!this.#isInStep) await this.#synchronize(socket, options);
+      const answer = this.#hear(undefined, options);
+      socket.write(encode(command, args));
+      return returned(command, await answer);
     });
   }
 
   close(): void {
     this.#isClosed = true;
-    this.#hangUp?.[Symbol.dispose]();
     this.#socket?.destroy();
   }
 
@@ -90,28 +94,37 @@ export class AgentChannel {
   async #synchronize(socket: Socket, options: AskOptions): Promise<void> {
     const [a = 0, b = 0, c = 0] = this.#random.bytes(3);
     const id = (a << 16) | (b << 8) | c;
-    const request = Buffer.concat([Buffer.of(DELIMITER), encode('guest-sync-delimited', { id })]);
-    const answer = returned('guest-sync-delimited', await this.#exchange(socket, request, false, options));
-    if (answer !== id) throw poolError('guest_command_failed', "the guest's agent is out of step");
+    const request = encode('guest-sync-delimited', { id });
+    const answered = new AbortController();
+    const answer = this.#hear(id, options).finally(() => answered.abort());
+    socket.write(Buffer.of(DELIMITER));
+    void this.#sayUntil(answered.signal, socket, request);
+    await answer;
     this.#isInStep = true;
   }
 
+  async #sayUntil(heard: AbortSignal, socket: Socket, request: Buffer): Promise<void> {
+    while (!heard.aborted) {
+      socket.write(request);
+      await this.#clock.sleep(SAY_AGAIN_MS, heard).catch(() => undefined);
+    }
+  }
+
   /** Whatever goes wrong here leaves the wire out of step. */
-  #exchange(socket: Socket, request: Buffer, isInStep: boolean, options: AskOptions): Promise<Buffer> {
+  #hear(synchronization: number | undefined, options: AskOptions): Promise<Answer> {
     const { limitMs, signal, answerLimitBytes: limitBytes = SHORT_ANSWER_BYTES } = options;
-    const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
+    const { promise, resolve, reject } = Promise.withResolvers<Answer>();
     const give = (error: Error) => {
       this.#isInStep = false;
       reject(error);
     };
-    this.#awaited = { limitBytes, isInStep, resolve, reject: give };
+    this.#awaited = { limitBytes, synchronization, resolve, reject: give };
     const timer = this.#clock.after(limitMs, () =>
       give(poolError('guest_agent_missing', "the guest's agent does not answer")),
     );
     const onAbort = () => give(signal?.reason as Error);
     signal?.addEventListener('abort', onAbort, { once: true });
     if (signal?.aborted) onAbort();
-    socket.write(request);
     return promise.finally(() => {
       this.#awaited = undefined;
       timer[Symbol.dispose]();
@@ -142,6 +155,7 @@ export class AgentChannel {
     socket.unref();
     this.#socket = socket;
     await promise;
+    this.#onConnect();
     return socket;
   }
 
@@ -165,15 +179,19 @@ export class AgentChannel {
     const line = Buffer.concat(this.#parts);
     this.#parts = [];
     this.#partBytes = 0;
+    const delimiter = line.lastIndexOf(DELIMITER);
+    const answer = parse(line.subarray(delimiter + 1));
     const awaited = this.#awaited;
-    if (!awaited) {
+    if (delimiter >= 0) {
+      if (awaited?.synchronization !== undefined && answer?.['return'] === awaited.synchronization) {
+        awaited.resolve(answer);
+      }
+    } else if (!awaited) {
       // Said without being asked: what comes next may be the answer to something else.
       this.#isInStep = false;
-      return;
+    } else if (awaited.synchronization === undefined) {
+      awaited.resolve(answer);
     }
-    const begin = line.lastIndexOf(DELIMITER);
-    if (begin < 0 && !awaited.isInStep) return;
-    awaited.resolve(line.subarray(begin + 1));
   }
 }
 
@@ -183,8 +201,10 @@ const encode = (command: string, args: object): Buffer =>
 /** Of what a guest says in an error, for people. */
 const WORDS_LIMIT = 300;
 
-function returned(command: string, line: Buffer): unknown {
-  const answer = parse(line);
+/** `undefined` for what is none. */
+type Answer = Record<string, unknown> | undefined;
+
+function returned(command: string, answer: Answer): unknown {
   if (answer && 'return' in answer) return answer['return'];
   const error = answer?.['error'];
   const words =
@@ -192,7 +212,7 @@ function returned(command: string, line: Buffer): unknown {
   throw poolError('guest_command_failed', `${command} in the guest: ${words.slice(0, WORDS_LIMIT)}`);
 }
 
-function parse(line: Buffer): Record<string, unknown> | undefined {
+function parse(line: Buffer): Answer {
   try {
     const value = JSON.parse(line.toString('utf8')) as unknown;
     return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : undefined;

@@ -33,6 +33,14 @@ describe('commands by QEMU’s guest agent', () => {
     expect(await echo()).toBe('on\n');
   });
 
+  test('an agent that is started at the first word to it is spoken to again, and may answer twice', async () => {
+    agent.unheard = 2;
+    const late = '\xff{"return": 1}\n';
+    agent.interjections.push({ before: late }, { before: late });
+    expect(await echo()).toBe('on\n');
+    expect(agent.unheard).toBe(0);
+  });
+
   test.for([
     ['no JSON', 'hello\n'],
     ['null', 'null\n'],

@@ -40,10 +40,13 @@ export class AgentCommands implements GuestCommands {
   readonly #clock: Clock;
   readonly #channel: AgentChannel;
 
-  /** @param path of the socket that the machine has for it. */
-  constructor(deps: { clock: Clock; random: Random }, path: string) {
+  /**
+   * @param path of the socket that the machine has for it.
+   * @param onConnect called when somebody first has to do with the guest: it is to be connected to from then on.
+   */
+  constructor(deps: { clock: Clock; random: Random }, path: string, onConnect: () => void = () => undefined) {
     this.#clock = deps.clock;
-    this.#channel = new AgentChannel(deps, path);
+    this.#channel = new AgentChannel(deps, path, onConnect);
   }
 
   async ping(signal?: AbortSignal): Promise<void> {
@@ -98,9 +101,9 @@ export class AgentCommands implements GuestCommands {
     await this.#channel.ask('guest-set-time', { time: Math.floor(nowMs) * 1e6 }, options);
   }
 
-  async shutDown(): Promise<void> {
-    await this.ping();
-    const options = { limitMs: REFUSAL_LIMIT_MS };
+  async shutDown(signal?: AbortSignal): Promise<void> {
+    await this.ping(signal);
+    const options = { limitMs: REFUSAL_LIMIT_MS, signal };
     await this.#channel.ask('guest-shutdown', { mode: 'powerdown' }, options).catch((error: unknown) => {
       // It has no answer but a refusal.
       if (!hasCode(error, 'guest_agent_missing')) throw error;

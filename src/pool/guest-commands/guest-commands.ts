@@ -38,6 +38,6 @@ export interface GuestCommands {
   /** @throws `guest_agent_missing` when it has not answered within a second, `guest_command_failed`. */
   setTime(nowMs: number): Promise<void>;
   /** Asks the guest to power off; resolves when it has heard that. */
-  shutDown(): Promise<void>;
+  shutDown(signal?: AbortSignal): Promise<void>;
   close(): void;
 }

@@ -1,5 +1,6 @@
 import type { Closable } from '../../base/index.ts';
 import type { MachineDisk } from '../disks/machine-disk.ts';
+import type { GuestCommands } from '../guest-commands/guest-commands.ts';
 import type { StoredImage } from '../images/image-store.ts';
 import type { Configuration } from '../schema.ts';
 
@@ -40,8 +41,8 @@ export interface Machine {
   /** Where connections to the guest's HTTP server go; with several, they are best spread over all. */
   readonly addresses: readonly [Address, ...Address[]];
   readonly accelerator: Accelerator;
-  /** Where its guest takes commands (QEMU's guest agent), a Unix socket; nobody may listen in the guest. */
-  readonly commandSocket: string | undefined;
+  /** The way to an agent in its guest, for all who have something to do there; nobody may listen. */
+  readonly commands: GuestCommands | undefined;
   /** Resolves once, with a sentence that says why, when the machine is no more, whoever ended it. */
   readonly exited: Promise<string>;
   /** Ends the machine at once; resolves when it is gone and its run directory is removed. Twice is fine. */
@@ -97,6 +98,6 @@ export interface Hypervisor extends Closable {
   costOf(configuration: Configuration): number;
   /** What the guest last wrote to its console, at most 64 KiB; empty when the machine is not known. */
   consoleTail(id: string): Promise<string>;
-  /** Ends what waits here for later starts. Machines that were handed out go on. */
+  /** Ends what waits here for later starts, and hangs up on the guests of machines that were handed out: these go on. */
   close(): Promise<void>;
 }

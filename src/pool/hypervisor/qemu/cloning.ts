@@ -13,8 +13,6 @@ import { RUN_FILES, readTail } from './run-files.ts';
 import { sharedMemoryStays } from './template-maker.ts';
 import type { Template } from './template-store.ts';
 
-/** A clone is up in 0.1 s; one that is not by now has a damaged memory, or a host with no time for it. */
-const CLONE_LIMIT_MS = 10_000;
 /** One that waited goes on in some milliseconds. */
 const GO_ON_LIMIT_MS = 2000;
 /** Answers until emulation has translated nearly all that serving one takes; the third costs an eighth of the first. */
@@ -102,7 +100,7 @@ function clone<Outcome>(
 ): Promise<Outcome> {
   const { clock, random, launcher } = deps;
   const inputs = [template.kernel, spec.image.initrdPath, template.memory, template.state];
-  const request = { spec, accelerator, memory: 'clone', inputs, limitMs: CLONE_LIMIT_MS } as const;
+  const request = { spec, accelerator, memory: 'clone', inputs } as const;
   return launcher.launch(request, signal, async (launched) => {
     const { directory, waiting } = launched;
     const monitor = await launcher.monitorOf(launched);

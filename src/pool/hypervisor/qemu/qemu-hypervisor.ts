@@ -3,6 +3,7 @@ import { hasCode, messageOf, type Random } from '../../../base/index.ts';
 import { areUntouched } from '../../disks/machine-disk.ts';
 import type { StoredImage } from '../../images/image-store.ts';
 import { machineCost } from '../../machine-cost.ts';
+import { probeHttp, untilReady } from '../../readiness.ts';
 import type { Configuration } from '../../schema.ts';
 import type {
   Accelerator,
@@ -22,6 +23,7 @@ import { qemuMachine } from './qemu-machine.ts';
 import type { QmpClient } from './qmp.ts';
 import { RUN_FILES, readTail } from './run-files.ts';
 import { openState, unusable } from './saved-state.ts';
+import { StartTurns } from './start-turns.ts';
 import { takeOverMachines } from './takeover.ts';
 import { templateKey } from './template-key.ts';
 import { Templates } from './templates.ts';
@@ -46,6 +48,7 @@ export class QemuHypervisor implements Hypervisor {
   readonly #deps: QemuDeps;
   readonly #runFolder: string;
   readonly #launcher: QemuLauncher;
+  readonly #turns: StartTurns;
   readonly #templates: Templates | undefined;
   /** As it was chosen last; before the first start the one with which a machine takes more. */
   #accelerator: Accelerator = 'tcg';
@@ -55,8 +58,10 @@ export class QemuHypervisor implements Hypervisor {
     this.#deps = deps;
     this.#runFolder = runFolder;
     this.#launcher = new QemuLauncher(deps, runFolder);
+    this.#turns = new StartTurns(deps.clock);
     if (templateFolder !== undefined) {
-      this.#templates = new Templates({ ...deps, launcher: this.#launcher }, templateFolder);
+      const ours = { launcher: this.#launcher, turns: this.#turns };
+      this.#templates = new Templates({ ...deps, ...ours }, templateFolder);
     }
   }
 
@@ -67,14 +72,18 @@ export class QemuHypervisor implements Hypervisor {
       await claim(id);
       return { ...wanted, id };
     };
-    if (wanted.saved !== undefined) return this.#restore(await identify(), wanted.saved, accelerator, signal);
+    if (wanted.saved !== undefined) {
+      using _turn = await this.#turns.clone(signal);
+      return await this.#restore(await identify(), wanted.saved, accelerator, signal);
+    }
     const templates = (await isCloneable(wanted)) ? this.#templates : undefined;
     const machine = await templates?.start(wanted, identify, accelerator, signal);
-    return machine ?? this.#boot(await identify(), accelerator, signal);
+    return machine ?? this.#boot(wanted, identify, accelerator, signal);
   }
 
   async close(): Promise<void> {
     await this.#templates?.close();
+    this.#launcher.close();
   }
 
   async takeOver(): Promise<LeftMachines> {
@@ -97,9 +106,24 @@ export class QemuHypervisor implements Hypervisor {
     await this.#templates?.prepare(spec, await this.#deps.chooseAccelerator(spec.image, signal), signal);
   }
 
-  #boot(spec: IdentifiedSpec, accelerator: Accelerator, signal: AbortSignal): Promise<StartedMachine> {
+  async #boot(
+    { image }: MachineSpec,
+    identify: () => Promise<IdentifiedSpec>,
+    accelerator: Accelerator,
+    signal: AbortSignal,
+  ): Promise<StartedMachine> {
+    using turn = await this.#turns.boot(signal);
+    const spec = await identify();
     const request = { spec, accelerator, memory: 'own', limitMs: MONITOR_TIMEOUT_MS } as const;
-    return this.#launch(request, 'boot', signal);
+    const machine = await this.#launch(request, 'boot', signal);
+    const ended = new AbortController();
+    void machine.exited.then(() => ended.abort());
+    const either = AbortSignal.any([signal, ended.signal, turn.over]);
+    const { readyPath } = image.manifest.http;
+    await untilReady(this.#deps.clock, probeHttp, machine.addresses[0], readyPath, either).catch(
+      () => undefined,
+    );
+    return machine;
   }
 
   /** The machine goes on from where it was saved. */

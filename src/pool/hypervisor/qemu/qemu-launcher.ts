@@ -58,11 +58,21 @@ export class QemuLauncher {
   readonly #runFolder: string;
   #support: Promise<ConfinementSupport> | undefined;
   #lastReason: string | undefined;
+  readonly #closing = new AbortController();
   #cgroups: Promise<MachineCgroups | undefined> | undefined;
 
   constructor(deps: { readonly clock: Clock; readonly log: Log }, runFolder: string) {
     this.#deps = deps;
     this.#runFolder = runFolder;
+  }
+
+  /** Aborts when this process lets go of its machines, which go on. */
+  get closed(): AbortSignal {
+    return this.#closing.signal;
+  }
+
+  close(): void {
+    this.#closing.abort();
   }
 
   directoryOf(id: string): string {

@@ -1,6 +1,8 @@
+import { writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { type Clock, deadline } from '../../../base/index.ts';
 import { AgentCommands } from '../../guest-commands/agent-commands.ts';
+import type { GuestCommands } from '../../guest-commands/guest-commands.ts';
 import type { Machine } from '../hypervisor.ts';
 import { type SaveableMachine, type SaverDeps, saveMachine } from './machine-saver.ts';
 import type { QemuLauncher } from './qemu-launcher.ts';
@@ -13,6 +15,8 @@ export interface QemuMachineDeps extends SaverDeps {
 }
 
 const LOG_LOOK_INTERVAL_MS = 5000;
+/** An agent that is started at the first word to it takes some hundred milliseconds. */
+const AGENT_START_LIMIT_MS = 1000;
 
 /** A machine of what was launched, or taken over, from now on the caller's: its directory goes when it ends. */
 export function qemuMachine(
@@ -23,6 +27,13 @@ export function qemuMachine(
   const { qemu, directory, record } = machine;
   const { clock, log, launcher } = deps;
   const id = basename(directory);
+  const commands = new AgentCommands(deps, join(directory, RUN_FILES.commands), () => {
+    // QEMU may have put a link there, or it is there already.
+    writeFile(join(directory, RUN_FILES.asked), '', { flag: 'wx' }).catch(() => undefined);
+  });
+  const hangUp = () => commands.close();
+  launcher.closed.addEventListener('abort', hangUp, { once: true, signal: qemu.ended });
+  qemu.ended.addEventListener('abort', hangUp, { once: true });
   const keeping = keepLogsShort(clock, directory, qemu.ended);
   const exited = qemu.exited.then(async ({ reason }) => {
     await keeping;
@@ -36,21 +47,27 @@ export function qemuMachine(
     await qemu.kill();
     await exited;
   };
+  // Where it was saved it is there then, and can set the guest's clock as soon as that goes on.
+  const startAgent = () => commands.ping(deadline(clock, AGENT_START_LIMIT_MS)).catch(() => undefined);
   return {
     id,
     pid: qemu.pid,
     addresses,
     accelerator: record.accelerator,
-    commandSocket: join(directory, RUN_FILES.commands),
+    commands,
     exited,
     stop,
     suspend: async (folder, signal) => {
+      await startAgent();
       await saveMachine(deps, machine, 'suspend', folder, signal);
       await stop();
     },
-    snapshot: (folder, signal) => saveMachine(deps, machine, 'snapshot', folder, signal),
+    snapshot: async (folder, signal) => {
+      await startAgent();
+      await saveMachine(deps, machine, 'snapshot', folder, signal);
+    },
     shutDown: async (limitMs) => {
-      await powerDown(deps, machine, limitMs);
+      await powerDown(clock, machine, commands, limitMs);
       await stop();
     },
   };
@@ -58,24 +75,20 @@ export function qemuMachine(
 
 /** Asks the guest's agent and presses its power button, because a guest may hear one only; waits for what comes of that. */
 async function powerDown(
-  deps: QemuMachineDeps,
+  clock: Clock,
   { qemu, directory }: SaveableMachine,
+  commands: GuestCommands,
   limitMs: number,
 ): Promise<void> {
-  const { clock } = deps;
   const patience = AbortSignal.any([qemu.ended, deadline(clock, limitMs, 'the guest does not power off')]);
-  const agent = new AgentCommands(deps, join(directory, RUN_FILES.commands));
-  patience.addEventListener('abort', () => agent.close(), { once: true });
   try {
-    await Promise.any([agent.shutDown(), pressPowerButton(clock, directory, patience)]);
+    await Promise.any([commands.shutDown(patience), pressPowerButton(clock, directory, patience)]);
     await new Promise<void>((resolve) => {
       if (patience.aborted) resolve();
       else patience.addEventListener('abort', () => resolve(), { once: true });
     });
   } catch {
     // Where nobody listens, in the guest or at the monitor, it is ended.
-  } finally {
-    agent.close();
   }
 }
 

@@ -9,6 +9,8 @@ export const RUN_FILES = {
   agent: 'agt',
   /** The socket to QEMU's guest agent in the guest. */
   commands: 'qga',
+  /** There when somebody of ours has spoken to that one. */
+  asked: 'asked',
   /** The socket by which a machine's state leaves it, or comes to it. */
   state: 'mig',
   console: 'console.log',

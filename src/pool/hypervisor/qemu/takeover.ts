@@ -1,5 +1,5 @@
 import { readlinkSync } from 'node:fs';
-import { realpath, rm } from 'node:fs/promises';
+import { lstat, realpath, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { deadline, messageOf } from '../../../base/index.ts';
 import { namesIn } from '../../../platform/files/index.ts';
@@ -73,12 +73,25 @@ async function takeOver(deps: TakeoverDeps, runFolder: string, identity: Process
     }
     if (isBeingSaved) await callOffSaving(clock, monitor, patience);
     const addresses = await addressesOf({ link }, monitor, port);
-    return qemuMachine(deps, { qemu, directory, link, record }, addresses);
+    const machine = qemuMachine(deps, { qemu, directory, link, record }, addresses);
+    if (await hasFile(directory, RUN_FILES.asked)) {
+      // Its agent may have an answer for the process before us.
+      machine.commands?.ping().catch((error: unknown) => {
+        deps.log.info({ machine: id, reason: messageOf(error) }, "a guest's agent is silent");
+      });
+    }
+    return machine;
   } finally {
     patience.removeEventListener('abort', hangUp);
     monitor.close();
   }
 }
+
+const hasFile = (directory: string, name: string): Promise<boolean> =>
+  lstat(join(directory, name)).then(
+    () => true,
+    () => false,
+  );
 
 /** A machine's id is the name of its directory, which lies in the run folder itself. */
 async function idOf(runFolder: string, { pid }: ProcessIdentity): Promise<string> {

@@ -1,25 +1,29 @@
 import { open, rm } from 'node:fs/promises';
-import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { hasCode, messageOf } from '../../../base/index.ts';
+import { deadline, hasCode, messageOf } from '../../../base/index.ts';
 import type { MachineDisk } from '../../disks/machine-disk.ts';
 import type { Accelerator, MachineSpec, StartedMachine } from '../hypervisor.ts';
 import { newMachineId } from '../machine-id.ts';
 import { prepareClone, startClone, type WaitingMachine } from './cloning.ts';
 import type { IdentifiedSpec } from './command-line.ts';
 import type { QemuMachineDeps } from './qemu-machine.ts';
+import type { StartTurns } from './start-turns.ts';
 import { templateKey } from './template-key.ts';
 import { bootTemplate, type TemplateBoot } from './template-maker.ts';
 import { type Template, TemplateStore } from './template-store.ts';
-import { Turns } from './turns.ts';
 import { WarmMachines, type WarmMachinesDeps, type WarmRequest } from './warm-machines.ts';
 
 /** How often a template that comes to nothing is tried, in one process of ours. */
 const ATTEMPTS = 3;
+/** A clone is up in 0.1 s; one that is not by now has a damaged memory, or a host with no time for it. */
+const CLONE_LIMIT_MS = 10_000;
+/** So many in a row that are not up in time, and it is the memory. */
+const LATE_CLONES_LIMIT = 3;
 
 export interface TemplatesDeps extends QemuMachineDeps {
   /** How much of the host's memory machines may take that wait for their VM; without it none does. */
   readonly warmLimitBytes?: (() => number) | undefined;
+  readonly turns: StartTurns;
 }
 
 /** Makes a machine's id the VM's, that of a new one if none is given, and gives what to start with it. */
@@ -31,9 +35,9 @@ export class Templates {
   readonly #store: TemplateStore;
   /** By the key of a template: how often it came to nothing. */
   readonly #failures = new Map<string, number>();
+  /** By the key of a template: how many of its clones in a row were not up in time. */
+  readonly #late = new Map<string, number>();
   readonly #keeping = new Set<Promise<void>>();
-  /** Clones need processors: with many at once, each would take too long, and its template would be thrown away for it. */
-  readonly #turns = new Turns(availableParallelism());
   readonly #warm: WarmMachines | undefined;
 
   constructor(deps: TemplatesDeps, folder: string) {
@@ -63,8 +67,11 @@ export class Templates {
     const machine =
       (await this.#handOut(warm?.take(key), identify, signal)) ??
       (await this.#clone(key, identify, accelerator, signal));
+    if (machine) return machine;
+    // Its clone was late.
+    if (await this.#store.find(key)) return undefined;
     // Awaited: until then this start is under way.
-    return machine ?? (await this.#startFirst(key, wanted, identify, accelerator, signal));
+    return await this.#startFirst(key, wanted, identify, accelerator, signal);
   }
 
   async #startFirst(
@@ -152,7 +159,7 @@ export class Templates {
       template,
       { id, name: 'warm', image, configuration },
       accelerator,
-      signal,
+      AbortSignal.any([signal, this.#cloneLimit()]),
     );
   }
 
@@ -163,20 +170,43 @@ export class Templates {
     signal: AbortSignal,
   ): Promise<StartedMachine | undefined> {
     if (!(await this.#store.find(key))) return undefined;
-    using _turn = await this.#turns.take(signal);
+    using _turn = await this.#deps.turns.clone(signal);
     // The one before may have found that it is no good.
     const template = await this.#store.find(key);
     if (!template) return undefined;
     const spec = await identify();
+    const limit = this.#cloneLimit();
     try {
-      return await startClone(this.#deps, template, spec, accelerator, signal);
+      const machine = await startClone(
+        this.#deps,
+        template,
+        spec,
+        accelerator,
+        AbortSignal.any([signal, limit]),
+      );
+      this.#late.delete(key);
+      return machine;
     } catch (err) {
       signal.throwIfAborted();
       if (hasCode(err, 'disk_full', 'hypervisor_missing')) throw err;
-      this.#deps.log.warn({ err, vm: spec.name }, 'template discarded, its clone did not come up');
-      await this.#store.discard(key);
+      const late = limit.aborted ? (this.#late.get(key) ?? 0) + 1 : LATE_CLONES_LIMIT;
+      const isUseless = late >= LATE_CLONES_LIMIT;
+      const what = isUseless ? 'template discarded, its clone did not come up' : 'a clone was late';
+      this.#deps.log.warn({ err, vm: spec.name }, what);
+      if (isUseless) await this.#discard(key);
+      else this.#late.set(key, late);
       return undefined;
     }
+  }
+
+  #cloneLimit(): AbortSignal {
+    return deadline(this.#deps.clock, CLONE_LIMIT_MS, `not up within ${CLONE_LIMIT_MS} ms`);
+  }
+
+  async #discard(key: string): Promise<void> {
+    this.#late.delete(key);
+    this.#failures.set(key, (this.#failures.get(key) ?? 0) + 1);
+    await this.#store.discard(key);
   }
 
   /** An empty template to boot in; `undefined` when none can be made, or another start is making it. */
@@ -201,15 +231,15 @@ export class Templates {
   ): Promise<TemplateBoot> {
     let booted: TemplateBoot | undefined;
     try {
+      using _turn = await this.#deps.turns.boot(signal);
       const spec = await identify();
       booted = await bootTemplate(this.#deps, template, spec, accelerator, signal);
       if (booted.isTaken) this.#keep(key, template, spec, booted.ended);
       return booted;
     } finally {
       if (!booted?.isTaken) {
-        const isPossible = booted?.isPossible ?? true;
-        this.#failures.set(key, isPossible ? (this.#failures.get(key) ?? 0) + 1 : ATTEMPTS);
-        await this.#store.discard(key);
+        await this.#discard(key);
+        if (booted?.isPossible === false) this.#failures.set(key, ATTEMPTS);
       }
     }
   }
