@@ -55,7 +55,10 @@ export async function untilReady(
   }
 }
 
-const WATCH_INTERVAL_MS = 2000;
+/** Emulated, an answer takes some 10 ms of a processor, and there may be hundreds of guests. */
+const WATCH_INTERVAL_MS = 5000;
+/** After one that did not come. */
+const LOOK_AGAIN_MS = 500;
 const WATCH_TIMEOUT_MS = 5000;
 const MISSES_LIMIT = 3;
 
@@ -68,7 +71,7 @@ export async function untilUnresponsive(
   signal: AbortSignal,
 ): Promise<string> {
   for (let misses = 0; misses < MISSES_LIMIT; ) {
-    await clock.sleep(WATCH_INTERVAL_MS, signal);
+    await clock.sleep(misses === 0 ? WATCH_INTERVAL_MS : LOOK_AGAIN_MS, signal);
     misses = (await probe(clock, address, path, WATCH_TIMEOUT_MS, signal)) ? 0 : misses + 1;
     signal.throwIfAborted();
   }

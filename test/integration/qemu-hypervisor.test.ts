@@ -19,6 +19,7 @@ import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { systemClock } from '../../src/base/index.ts';
 import { endProcess } from '../../src/platform/process/index.ts';
+import { NICENESS } from '../../src/pool/hypervisor/qemu/qemu-process.ts';
 import { type Machine, QemuHypervisor, type StoredImage, VmDisks } from '../../src/pool/index.ts';
 import { probeHttp, untilReady } from '../../src/pool/readiness.ts';
 import type { Configuration } from '../../src/pool/schema.ts';
@@ -54,6 +55,17 @@ needs('qemu-system-x86_64')('QEMU', () => {
 
   describe('as a hypervisor', () => {
     hypervisorSuite(hypervisor, specOf);
+
+    test('has machines that yield to what serves all, with all their threads', async () => {
+      const machine = await hypervisor().start(specOf('yields'), signal(), unclaimed);
+      const tasks = readdirSync(`/proc/${machine.pid}/task`);
+      expect(tasks.length).toBeGreaterThan(1);
+      // proc(5): the nice value is the 19th, the 17th after the name.
+      const nice = (task: string) =>
+        readFileSync(`/proc/${machine.pid}/task/${task}/stat`, 'utf8').split(') ')[1]?.split(' ')[16];
+      expect(new Set(tasks.map(nice))).toEqual(new Set([String(NICENESS)]));
+      await machine.stop();
+    });
 
     test('leaves no process and no run directory behind', () => {
       expect(machinesIn(folder)).toEqual([]);
