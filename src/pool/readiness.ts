@@ -31,10 +31,13 @@ export const probeHttp: HttpProbe = (clock, address, path, timeoutMs, signal) =>
 
 /**
  * Probes overlap: a single one with a long timeout that is sent while the guest boots is lost there, and makes a start look as
- * long as its timeout. A guest that was booted long ago answers the first; the next would be in the way of its answer.
+ * long as its timeout. A guest that was booted long ago answers the first; the next would be in the way of its answer. One
+ * that has taken long gets fewer, and more time for each: it may be the host that has none, for any of its guests.
  */
-const PROBE_INTERVAL_MS = 150;
-const PROBE_TIMEOUT_MS = 400;
+const LEAST_INTERVAL_MS = 150;
+const LEAST_TIMEOUT_MS = 400;
+const INTERVAL_OF_ELAPSED = 1 / 10;
+const TIMEOUT_OF_ELAPSED = 1 / 2;
 
 /** Resolves as soon as one probe is answered; rejects when `signal` aborts first. */
 export async function untilReady(
@@ -46,12 +49,16 @@ export async function untilReady(
 ): Promise<void> {
   const answered = new AbortController();
   const either = AbortSignal.any([signal, answered.signal]);
+  const startMs = clock.monotonicMs();
   while (!answered.signal.aborted) {
     signal.throwIfAborted();
-    void probe(clock, address, path, PROBE_TIMEOUT_MS, either).then((isReady) => {
+    const elapsedMs = clock.monotonicMs() - startMs;
+    const timeoutMs = Math.max(LEAST_TIMEOUT_MS, TIMEOUT_OF_ELAPSED * elapsedMs);
+    void probe(clock, address, path, timeoutMs, either).then((isReady) => {
       if (isReady) answered.abort();
     });
-    await clock.sleep(PROBE_INTERVAL_MS, either).catch(() => undefined);
+    const intervalMs = Math.max(LEAST_INTERVAL_MS, INTERVAL_OF_ELAPSED * elapsedMs);
+    await clock.sleep(intervalMs, either).catch(() => undefined);
   }
 }
 

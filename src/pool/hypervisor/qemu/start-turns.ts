@@ -3,7 +3,7 @@ import { type Clock, deadline } from '../../../base/index.ts';
 import { Turns } from './turns.ts';
 
 /** A guest that takes longer, or never answers, holds up no others any more. */
-const BOOT_TURN_MS = 10_000;
+const BOOT_TURN_MS = 20_000;
 /** Part of a boot is waiting: for the disk, for devices. */
 const BOOTS_PER_PROCESSOR = 2;
 

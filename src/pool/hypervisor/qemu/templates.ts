@@ -17,6 +17,8 @@ import { WarmMachines, type WarmMachinesDeps, type WarmRequest } from './warm-ma
 const ATTEMPTS = 3;
 /** A clone is up in 0.1 s; one that is not by now has a damaged memory, or a host with no time for it. */
 const CLONE_LIMIT_MS = 10_000;
+/** How long a start waits for the template that another one makes: most guests have booted by then. */
+const PATIENCE_MS = 30_000;
 /** So many in a row that are not up in time, and it is the memory. */
 const LATE_CLONES_LIMIT = 3;
 
@@ -37,6 +39,8 @@ export class Templates {
   readonly #failures = new Map<string, number>();
   /** By the key of a template: how many of its clones in a row were not up in time. */
   readonly #late = new Map<string, number>();
+  /** By the key of a template that is being made: resolves when that has come to an end. */
+  readonly #making = new Map<string, Promise<void>>();
   readonly #keeping = new Set<Promise<void>>();
   readonly #warm: WarmMachines | undefined;
 
@@ -64,14 +68,21 @@ export class Templates {
     // One that waits has none of this VM's disks.
     const warm = wanted.disks?.length ? undefined : this.#warm;
     using _start = warm?.expect({ key, spec: wanted, accelerator });
-    const machine =
-      (await this.#handOut(warm?.take(key), identify, signal)) ??
-      (await this.#clone(key, identify, accelerator, signal));
-    if (machine) return machine;
-    // Its clone was late.
-    if (await this.#store.find(key)) return undefined;
-    // Awaited: until then this start is under way.
-    return await this.#startFirst(key, wanted, identify, accelerator, signal);
+    const patience = AbortSignal.any([signal, deadline(this.#deps.clock, PATIENCE_MS)]);
+    for (;;) {
+      const machine =
+        (await this.#handOut(warm?.take(key), identify, signal)) ??
+        (await this.#clone(key, identify, accelerator, signal));
+      if (machine) return machine;
+      // Its clone was late.
+      if (await this.#store.find(key)) return undefined;
+      const made = this.#making.get(key);
+      // Awaited: until then this start is under way.
+      if (!made) return await this.#startFirst(key, wanted, identify, accelerator, signal);
+      await endOf(made, patience);
+      signal.throwIfAborted();
+      if (patience.aborted) return undefined;
+    }
   }
 
   async #startFirst(
@@ -81,10 +92,8 @@ export class Templates {
     accelerator: Accelerator,
     signal: AbortSignal,
   ): Promise<StartedMachine | undefined> {
-    const template = await this.#begin(key, wanted);
-    if (!template) return undefined;
-    const booted = await this.#boot(key, template, identify, accelerator, signal);
-    if (!booted.isTaken) return booted.machine;
+    const booted = await this.#make(key, wanted, () => identify(), accelerator, signal);
+    if (!booted?.isTaken) return booted?.machine;
     try {
       // Its disks have one writer.
       if (wanted.disks?.length) await booted.ended;
@@ -100,17 +109,16 @@ export class Templates {
   async prepare(wanted: MachineSpec, accelerator: Accelerator, signal: AbortSignal): Promise<void> {
     const key = await templateKey(wanted, accelerator, await this.#deps.launcher.reach());
     if (await this.#store.find(key)) return;
-    const template = await this.#begin(key, wanted);
-    if (!template) return;
-    const inTemplate = (index: number) => join(template.directory, `disk${index}`);
-    const disks = wanted.disks?.map((disk, index) => ({ ...disk, path: inTemplate(index) })) ?? [];
-    const spec = { ...wanted, name: 'template', id: newMachineId('template', this.#deps.random), disks };
-    const identify = async () => {
+    const made = this.#making.get(key);
+    if (made) return made;
+    let disks: readonly MachineDisk[] = [];
+    const identify = async ({ directory }: Template) => {
+      disks = wanted.disks?.map((disk, at) => ({ ...disk, path: join(directory, `disk${at}`) })) ?? [];
       await makeEmpty(disks);
-      return spec;
+      return { ...wanted, name: 'template', id: newMachineId('template', this.#deps.random), disks };
     };
-    const booted = await this.#boot(key, template, identify, accelerator, signal);
-    await (booted.isTaken ? booted.ended : booted.machine.stop());
+    const booted = await this.#make(key, wanted, identify, accelerator, signal);
+    await (booted?.isTaken ? booted.ended : booted?.machine.stop());
     for (const { path } of disks) await rm(path, { force: true });
   }
 
@@ -209,7 +217,26 @@ export class Templates {
     await this.#store.discard(key);
   }
 
-  /** An empty template to boot in; `undefined` when none can be made, or another start is making it. */
+  /** Boots a machine in a template, unless there can be none. @throws what a start does; of the template nothing is left then. */
+  async #make(
+    key: string,
+    wanted: MachineSpec,
+    identify: (template: Template) => Promise<IdentifiedSpec>,
+    accelerator: Accelerator,
+    signal: AbortSignal,
+  ): Promise<TemplateBoot | undefined> {
+    const made = Promise.withResolvers<void>();
+    this.#making.set(key, made.promise);
+    try {
+      const template = await this.#begin(key, wanted);
+      return template && (await this.#boot(key, template, identify, accelerator, signal));
+    } finally {
+      this.#making.delete(key);
+      made.resolve();
+    }
+  }
+
+  /** An empty template to boot in; `undefined` when none can be made. */
   async #begin(key: string, { image, configuration }: MachineSpec): Promise<Template | undefined> {
     if ((this.#failures.get(key) ?? 0) >= ATTEMPTS) return undefined;
     const memoryBytes = Math.ceil(configuration.memoryBytes / 2 ** 20) * 2 ** 20;
@@ -221,18 +248,17 @@ export class Templates {
     }
   }
 
-  /** @throws what a start does; of the template nothing is left then. */
   async #boot(
     key: string,
     template: Template,
-    identify: Identify,
+    identify: (template: Template) => Promise<IdentifiedSpec>,
     accelerator: Accelerator,
     signal: AbortSignal,
   ): Promise<TemplateBoot> {
     let booted: TemplateBoot | undefined;
     try {
       using _turn = await this.#deps.turns.boot(signal);
-      const spec = await identify();
+      const spec = await identify(template);
       booted = await bootTemplate(this.#deps, template, spec, accelerator, signal);
       if (booted.isTaken) this.#keep(key, template, spec, booted.ended);
       return booted;
@@ -254,6 +280,19 @@ export class Templates {
       .finally(() => this.#keeping.delete(keeping));
     this.#keeping.add(keeping);
   }
+}
+
+/** Resolves when it has come to an end, or the signal aborts. */
+function endOf(work: Promise<void>, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const finish = () => {
+      signal.removeEventListener('abort', finish);
+      resolve();
+    };
+    signal.addEventListener('abort', finish, { once: true });
+    if (signal.aborted) finish();
+    void work.then(finish);
+  });
 }
 
 /** What a clone's guest sees of its disks, which are as empty as these. */
