@@ -35,7 +35,10 @@ const vm = {
   accelerator: 'tcg',
 } as const;
 
-/** An edge in the middle of its day: one VM serves, one was given up, with a reason that has no good place to break. */
+/**
+ * An edge in the middle of its day: one VM serves, one was given up, with a reason that has no good place to break, one sleeps,
+ * and one is not there yet.
+ */
 const BUSY: Status = {
   version: '0.1.0',
   startedAtMs: 0,
@@ -64,6 +67,26 @@ const BUSY: Status = {
       name: 'news',
       phase: 'failed',
       reason: `sha256:${'0'.repeat(64)} <b>is not</b> sha256:${'1'.repeat(64)}`,
+    },
+    {
+      ...vm,
+      name: 'films',
+      phase: 'suspended',
+      suspendedBy: 'idleness',
+      lastStart: { fetchMs: 4, prepareMs: 1, bootMs: 36, totalMs: 41, origin: 'warm' },
+      application: { name: 'subtitles', version: '2.1', digest: `sha256:${'5c'.repeat(32)}` },
+      failedVersion: {
+        version: 3,
+        imageRef: 'http://192.0.2.7/images/films',
+        reason: `the guest did not answer within 60 s, ${'and it should have done so '.repeat(3)}`,
+      },
+    },
+    {
+      ...vm,
+      name: 'maps',
+      phase: 'fetching',
+      progress: { doneBytes: 2 ** 20, totalBytes: 4 * 2 ** 20 },
+      lastStart: undefined,
     },
   ],
 };
@@ -132,6 +155,16 @@ needs('chromium')('the status page', () => {
     await page.getByText('8.0 GiB').waitFor();
     await page.getByText('3.1 ms / 48.3 ms').waitFor();
     await page.getByText('<b>is not</b>').waitFor();
+    await page.getByText('1.9 s, booted').first().waitFor();
+    await page.getByText('41 ms, warm clone').waitFor();
+    expect(await page.locator('#vms .badge').allTextContents()).toEqual([
+      'ready',
+      'failed',
+      'asleep',
+      'fetching its image, 25 %',
+    ]);
+    await page.getByText('subtitles 2.1').waitFor();
+    await page.getByText('version 3 failed: the guest did not answer').waitFor();
     expect(await page.getByRole('link', { name: 'photos.edge.example:8080' }).getAttribute('href')).toBe(
       'http://photos.edge.example:8080/',
     );
@@ -150,7 +183,7 @@ needs('chromium')('the status page', () => {
       'const { outlineStyle } = getComputedStyle(document.activeElement);' +
       "`${document.activeElement.textContent} ${outlineStyle === 'none' ? 'unseen' : 'seen'}`";
     const seen: unknown[] = [];
-    for (let i = 0; i < 6; i += 1) {
+    for (let i = 0; i < 8; i += 1) {
       await page.keyboard.press('Tab');
       seen.push(await page.evaluate(focused));
     }

@@ -16,6 +16,14 @@ const PHASES = /** @type {const} */ ({
   stopping: ['stopping', 'wait'],
 });
 
+/** How the machine of a VM came to be. */
+const ORIGINS = /** @type {const} */ ({
+  boot: 'booted',
+  clone: 'clone',
+  warm: 'warm clone',
+  saved: 'resumed',
+});
+
 /**
  * @param {string} tag
  * @param {Record<string, string>} attributes
@@ -100,9 +108,32 @@ function originCard(origin) {
   );
 }
 
+/** @param {Status['vms'][number]} vm @returns {readonly [string, string]} */
+function phaseOf({ phase, suspendedBy, progress }) {
+  // It wakes by itself, unlike one that the operator suspended.
+  if (phase === 'suspended' && suspendedBy === 'idleness') return ['asleep', ''];
+  if (phase !== 'fetching' || !progress?.totalBytes) return PHASES[phase];
+  return [`fetching its image, ${Math.floor((100 * progress.doneBytes) / progress.totalBytes)} %`, 'wait'];
+}
+
+/** What went wrong. @param {Status['vms'][number]} vm @returns {string[]} */
+function reasonsOf({ reason, failedVersion }) {
+  const ofVersion = failedVersion && `version ${failedVersion.version} failed: ${failedVersion.reason}`;
+  return [reason, ofVersion].filter((words) => words !== undefined);
+}
+
+/** What runs in it beside what it is, and what is on its way. @param {Status['vms'][number]} vm */
+function changesOf({ application, deployment, next }) {
+  return [
+    ...(application ? row('Application', `${application.name} ${application.version}`) : []),
+    ...(deployment ? row('Next application', deployment.applicationRef || 'none') : []),
+    ...(next ? row(`Version ${next.version}`, PHASES[next.phase][0]) : []),
+  ];
+}
+
 /** @param {Status['vms'][number]} vm @param {Status} status */
 function vmCard(vm, status) {
-  const [said, tone] = PHASES[vm.phase];
+  const [said, tone] = phaseOf(vm);
   const host = `${vm.name}.${status.edgeDomain}`;
   const authority = status.gatewayPort === 80 ? host : `${host}:${status.gatewayPort}`;
   return element(
@@ -110,22 +141,23 @@ function vmCard(vm, status) {
     { class: 'card' },
     element('h3', {}, vm.name, element('span', { class: 'badge', 'data-tone': tone }, said)),
     element('p', {}, 'for ', vm.owner, ' at ', element('a', { href: `http://${authority}/` }, authority)),
-    ...(vm.reason === undefined ? [] : [element('p', { class: 'reason' }, vm.reason)]),
+    ...reasonsOf(vm).map((reason) => element('p', { class: 'reason' }, reason)),
     element(
       'dl',
       {},
       ...row('In this phase for', duration(Date.now() - vm.sinceMs)),
       ...(vm.lastStart
         ? [
-            ...row('Last start', duration(vm.lastStart.totalMs)),
+            ...row('Last start', `${duration(vm.lastStart.totalMs)}, ${ORIGINS[vm.lastStart.origin]}`),
             ...row('of which image', duration(vm.lastStart.fetchMs)),
             ...row('of which preparation', duration(vm.lastStart.prepareMs)),
-            ...row('of which boot', duration(vm.lastStart.bootMs)),
+            ...row('of which start', duration(vm.lastStart.bootMs)),
           ]
         : []),
+      ...changesOf(vm),
       ...row('Started again', `${count(vm.restarts)} times`),
       ...row('Resources', `${vm.configuration.cpus} CPU, ${bytes(vm.configuration.memoryBytes)}`),
-      ...row('Accelerator', vm.accelerator?.toUpperCase() ?? '–'),
+      ...(vm.accelerator ? row('Accelerator', vm.accelerator.toUpperCase()) : []),
       ...row('Image', vm.imageDigest?.slice(7, 19) ?? '–'),
     ),
   );
