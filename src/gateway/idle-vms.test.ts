@@ -46,6 +46,18 @@ describe('VMs that nobody asks anything', () => {
     await idle.close();
   });
 
+  test('are idle as long as before when the clock is set meanwhile', async () => {
+    const idle = watch();
+    for (const byMs of [24 * 3_600_000, -48 * 3_600_000]) {
+      clock.set(byMs);
+      await clock.advance(20_000);
+      expect(suspended).toEqual([]);
+    }
+    await clock.advance(40_000);
+    expect(suspended).toEqual(['photos']);
+    await idle.close();
+  });
+
   test('count from the last octet of their last request', async () => {
     const idle = watch();
     await clock.advance(200);

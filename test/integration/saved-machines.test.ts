@@ -238,8 +238,11 @@ needs('qemu-system-x86_64')('a machine that is saved', () => {
     await goesOn();
 
     const small = join(smallDisk(context), 'saved');
-    await expect(machine.suspend(small, signal())).rejects.toMatchObject({ code: 'disk_full' });
-    await goesOn();
+    for (const way of ['suspend', 'snapshot'] as const) {
+      await expect(machine[way](small, signal())).rejects.toMatchObject({ code: 'disk_full' });
+      expect(existsSync(small)).toBe(false);
+      await goesOn();
+    }
   });
 
   test('has its disk for itself: QEMU refuses it to another Orilla, too', async () => {
