@@ -1,11 +1,14 @@
 import { z } from 'zod';
-import { CodedError } from '../../../src/base/index.ts';
+import { CodedError, systemClock } from '../../../src/base/index.ts';
 import { execOutcomeSchema, snapshotSchema, type Vm } from '../../../src/pool/schema.ts';
 import type { Answer, Question } from '../ask.ts';
 import { VmApiClient } from '../vm-api-client.ts';
 import type { GuardedOrilla } from './guarded-orilla.ts';
 
 const EXEC_LIMIT_MS = 20_000;
+/** How often it is looked whether an operation has ended. */
+const END_LOOKS = 50;
+const LOOK_MS = 200;
 const API_PATH = '/version1/virtualmachine';
 /** A VM that is just not in the state for it, or whose machine was killed meanwhile, may refuse. */
 const REFUSALS = new Set([
@@ -245,10 +248,16 @@ export class TriedVm {
     if (found !== undefined && found !== operation) {
       this.faults.push(`the same key began ${operation}, and then ${found}`);
     }
-    const answer = await this.#orilla.answered((orilla) =>
-      new VmApiClient(orilla, this.options.origin).operation(operation),
-    );
-    const told = operationAnswer.safeParse(JSON.parse(answer.body)).data?.operation;
+    const answered = () =>
+      this.#orilla.answered((orilla) => new VmApiClient(orilla, this.options.origin).operation(operation));
+    const operationOf = ({ body }: Answer) => operationAnswer.safeParse(JSON.parse(body)).data?.operation;
+    let answer = await answered();
+    // That the VM is ready is told a moment before the end of what it was made ready for is written.
+    for (let looks = 0; operationOf(answer)?.status === 'running' && looks < END_LOOKS; looks += 1) {
+      await systemClock.sleep(LOOK_MS);
+      answer = await answered();
+    }
+    const told = operationOf(answer);
     if (told?.virtualmachine !== this.name) {
       this.faults.push(
         `the operation ${operation} of ${this.name} was told as ${answer.status} ${answer.body}`,
