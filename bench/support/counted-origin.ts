@@ -122,7 +122,9 @@ export class CountedOrigin implements Closable {
         name: vmName,
         imageRef: `http://127.0.0.1:${this.port}/images/${vmName}`,
         imageDigest,
-        ...(this.memoryBytes !== undefined && { configuration: { memoryBytes: this.memoryBytes } }),
+        ...(this.memoryBytes !== undefined && {
+          configuration: { cpus: 1, memoryBytes: this.memoryBytes, diskBytes: 0 },
+        }),
       },
     });
     if (status !== 201 && status !== 202)
