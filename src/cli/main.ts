@@ -7,6 +7,7 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { parseBytes } from '../base/index.ts';
 import { packagePath } from '../platform/process/index.ts';
+import { keepCompiledCode } from './compiled-code.ts';
 import { failWith } from './output.ts';
 
 const { version } = JSON.parse(readFileSync(packagePath('package.json'), 'utf8')) as { version: string };
@@ -301,6 +302,11 @@ program
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE') throw error;
   process.exit(0);
+});
+
+program.hook('preAction', (_, command) => {
+  const { data } = command.opts<{ data?: string }>();
+  if (data !== undefined) keepCompiledCode(data);
 });
 
 try {

@@ -2,6 +2,7 @@ import { resolve } from 'node:path';
 import { messageOf, systemClock, systemRandom } from '../base/index.ts';
 import { dataFolder, Edge, readEdgeConfig } from '../edge/index.ts';
 import { AdjustableLog } from './adjustable-log.ts';
+import { saveCompiledCode } from './compiled-code.ts';
 import { Reloader } from './reloader.ts';
 
 export interface UpOptions {
@@ -35,6 +36,7 @@ export async function up(options: UpOptions): Promise<void> {
     },
     'orilla is up',
   );
+  saveCompiledCode();
   log.info({ signal: await signalled }, 'draining');
   try {
     await reloader.close();

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { chmod, mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -36,6 +36,20 @@ describe('orilla', () => {
     const ended = await orilla(...args);
     expect(ended).toMatchObject({ code: 0, stderr: '' });
     expect(ended.stdout).toMatch(text);
+  });
+
+  test('keeps what Node compiled of it in a data folder that is only its own to write to', async () => {
+    const data = join(await temporaryFolder(), 'data');
+    const ls = () => orilla('vm', 'ls', '--data', data);
+    await ls();
+    expect(existsSync(data)).toBe(false);
+    await mkdir(data);
+    await chmod(data, 0o777);
+    await ls();
+    expect(await readdir(data)).toEqual([]);
+    await chmod(data, 0o750);
+    await ls();
+    expect(await readdir(join(data, 'cache', 'node'))).not.toEqual([]);
   });
 
   test.for([
