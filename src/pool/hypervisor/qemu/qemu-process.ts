@@ -105,8 +105,10 @@ export class QemuProcess implements RunningQemu {
       });
       await new Promise<void>((resolve, reject) => child.once('spawn', resolve).once('error', reject));
       child.unref();
-      await yieldToOthers(child);
-      return new QemuProcess(child);
+      // Before anything is waited for: it may end at once, and that is told once.
+      const qemu = new QemuProcess(child);
+      await yieldToOthers(qemu.pid);
+      return qemu;
     } finally {
       for (const handle of opened) await handle.close();
     }
@@ -134,7 +136,7 @@ export class QemuProcess implements RunningQemu {
  * What serves all guests goes before what one of them does: this process, and the workers that carry the traffic. Where the
  * kernel counts sessions before processes (sched(7), autogroup), the session has to yield, too.
  */
-async function yieldToOthers({ pid = 0 }: ChildProcess): Promise<void> {
+async function yieldToOthers(pid: number): Promise<void> {
   try {
     setPriority(pid, NICENESS);
     await writeFile(`/proc/${pid}/autogroup`, String(NICENESS));
