@@ -35,7 +35,7 @@ type Identify = (id?: string) => Promise<IdentifiedSpec>;
 export class Templates {
   readonly #deps: TemplatesDeps;
   readonly #store: TemplateStore;
-  /** By the key of a template: how often it came to nothing. */
+  /** By the key of a template: how often it came to nothing since a machine last began there. */
   readonly #failures = new Map<string, number>();
   /** By the key of a template: how many of its clones in a row were not up in time. */
   readonly #late = new Map<string, number>();
@@ -193,6 +193,7 @@ export class Templates {
         AbortSignal.any([signal, limit]),
       );
       this.#late.delete(key);
+      this.#failures.delete(key);
       return machine;
     } catch (err) {
       signal.throwIfAborted();
